@@ -1,0 +1,60 @@
+"""Find the bundles and overlays that come with the package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from masksup_med.errors import MissingDataError, SettingError
+
+__all__ = ["bundle_names", "copy_bundle", "find_bundle", "overlays"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def bundle_names() -> list[str]:
+    """Return the names of the bundles that come with the package."""
+    return sorted(path.parents[1].name for path in _shipped("bundles").glob("*/configs/metadata.json"))
+
+
+def find_bundle(bundle: str | os.PathLike) -> Path:
+    """Return the folder of a bundle.
+
+    Args:
+        bundle: a bundle's folder, or the name of one that comes with the package.
+
+    Raises:
+        MissingDataError: when it is neither.
+    """
+    for folder in (Path(bundle), _shipped("bundles") / str(bundle)):
+        if (folder / "configs" / "metadata.json").is_file():
+            return folder
+    raise MissingDataError(
+        f"{bundle} is not a bundle: give a folder with configs/metadata.json or one of {', '.join(bundle_names())}."
+    )
+
+
+def copy_bundle(bundle: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """Copy a bundle into a new folder, to train it there without touching the original.
+
+    Raises:
+        MissingDataError: when there is no such bundle.
+        SettingError: when the folder exists.
+    """
+    source, target = find_bundle(bundle), Path(folder)
+    if target.exists():
+        raise SettingError(f"{target} exists; name a new folder for the copy of {source.name}.")
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("eval", "__pycache__"))
+    return target
+
+
+def overlays() -> Path:
+    """Return the folder of overlays that stack on any bundle."""
+    return _shipped("configs")
+
+
+def _shipped(kind: str) -> Path:
+    """Return ``bundles`` or ``configs``: inside an installed package, beside it in a repository."""
+    inside = _PACKAGE / kind
+    return inside if inside.is_dir() else _PACKAGE.parent / kind

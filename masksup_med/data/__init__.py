@@ -1,0 +1,44 @@
+"""Readers, the layouts of public data sets, and grouped splits; the readers alone need MONAI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from masksup_med.data.datalist import check_datalist, datalist_digest, load_datalist, part, save_datalist
+from masksup_med.data.decode import image_size, read_image, read_label
+from masksup_med.data.layouts import list_pairs
+from masksup_med.data.splits import split_by_group
+
+if TYPE_CHECKING:
+    from masksup_med.data.images import AtomicPILWriter, list_images
+    from masksup_med.data.readers import ImageFileReader, LabelFileReader
+
+__all__ = [
+    "AtomicPILWriter",
+    "ImageFileReader",
+    "LabelFileReader",
+    "check_datalist",
+    "datalist_digest",
+    "image_size",
+    "list_images",
+    "list_pairs",
+    "load_datalist",
+    "part",
+    "read_image",
+    "read_label",
+    "save_datalist",
+    "split_by_group",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import MONAI, which takes seconds, for those only who ask for what is built on it."""
+    if name in ("ImageFileReader", "LabelFileReader"):
+        from masksup_med.data import readers
+
+        return getattr(readers, name)
+    if name in ("AtomicPILWriter", "list_images"):
+        from masksup_med.data import images
+
+        return getattr(images, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,275 @@
+"""Decode image and label files to arrays; needs neither torch nor MONAI.
+
+A file is what its first bytes say it is: TIFFs go to tifffile, because Pillow and ITK scramble those of
+CVC-ClinicDB without a word; PNG, JPEG and BMP go to Pillow. Whatever is not one 2D picture is refused.
+
+Example::
+
+    read_image("frame.tif").shape  # (288, 384, 3), uint8
+    read_label("mask.png").shape  # (288, 384), uint8 or uint16
+    image_size("frame.tif")  # (384, 288), from the header alone
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+
+from masksup_med.errors import DataError, MaskSupError, MissingDataError
+
+__all__ = ["image_size", "read_image", "read_label"]
+
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# CVC-ClinicDB's frames are (MINISBLACK, 3): colour, whatever their tag says.
+_TIFF_KINDS = {
+    (PHOTOMETRIC.MINISBLACK, 1),
+    (PHOTOMETRIC.MINISWHITE, 1),
+    (PHOTOMETRIC.PALETTE, 1),
+    (PHOTOMETRIC.MINISBLACK, 3),
+    (PHOTOMETRIC.RGB, 3),
+    (PHOTOMETRIC.RGB, 4),
+}
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read a picture as 8-bit RGB, upright by its EXIF orientation.
+
+    Grey is repeated, a palette is looked up, CMYK is converted, alpha is dropped (colours stay as stored),
+    1 bit becomes 0 and 255, and 16 bits are divided by 257, so that 65535 becomes 255. Pillow itself reduces
+    16-bit *colour* PNGs, to their high byte, which is at most one level away from that.
+
+    Returns:
+        Array of shape (H, W, 3).
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: the file is damaged, of another kind, too large, or not one 2D picture.
+    """
+    with _naming("image", path):
+        raster = _decode(path)
+        if raster.palette is not None:
+            return raster.palette[raster.samples[..., 0]]
+        colour = _eight_bits(raster.samples[..., :3] if raster.samples.shape[-1] > 2 else raster.samples[..., :1])
+        return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)))
+
+
+def read_label(path: str | os.PathLike[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read a label image: one channel, its values as stored.
+
+    A palette gives its indices, not its colours. 1 bit becomes 0 and 255, as for any PNG that an optimiser has
+    packed, so that a threshold at half the range finds it. Three equal channels are one. An alpha channel must be
+    opaque, since a transparent one may be the label itself. The EXIF orientation is applied.
+
+    Returns:
+        Array of shape (H, W), uint8 or uint16.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: as for :func:`read_image`, or the values cannot be told for certain.
+    """
+    with _naming("label", path):
+        raster = _decode(path)
+        if raster.doubt:
+            raise _Refusal(raster.doubt, "save it as a grey PNG")
+        samples, colours = raster.samples, 3 if raster.samples.shape[-1] > 2 else 1
+        if samples.shape[-1] > colours and (samples[..., colours] != np.iinfo(samples.dtype).max).any():
+            raise _Refusal("parts of it are transparent", "save it as a grey PNG without alpha")
+        if colours == 3 and (samples[..., :2] != samples[..., 1:3]).any():
+            raise _Refusal("its colour channels differ", "save one number per class as a grey or palette PNG")
+        values = samples[..., 0]
+        return np.ascontiguousarray(values * np.uint8(255) if values.dtype == bool else values)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in pixels of a picture held upright, from its header alone.
+
+    An orientation that a PNG stores after its pixels is not seen; hardly a program writes that.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: the header cannot be read, or is not that of one 2D picture.
+    """
+    with _naming("image", path), _opened(path) as source:
+        if isinstance(source, TiffPage):
+            size, orientation = (source.imagewidth, source.imagelength), _tiff_orientation(source)
+        else:
+            size, orientation = source.size, _exif_orientation(source)
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
+
+
+class _Raster(NamedTuple):
+    """What a file holds, upright: samples (H, W, C), C = 1 to 4 for grey, grey + alpha, RGB, RGB + alpha."""
+
+    samples: NDArray[Any]  # bool, uint8 or uint16
+    palette: NDArray[np.uint8] | None = None  # (N, 3)
+    doubt: str = ""  # why the samples may not be the numbers a label was drawn with
+
+
+class _Refusal(Exception):
+    """A reason and a remedy, for :func:`_naming` to put a file name to."""
+
+
+def _decode(path: str | os.PathLike[str]) -> _Raster:
+    with _opened(path) as source:
+        return _decode_tiff(source) if isinstance(source, TiffPage) else _decode_pillow(source)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[TiffPage | ImageFile.ImageFile]:
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        if not magic:
+            raise _Refusal("it is empty", "copy it again from its source")
+        if magic in _TIFF_MAGIC:
+            with TiffFile(file) as tiff:
+                yield _checked_page(tiff)
+        else:
+            with _open_pillow(file) as image:
+                yield image
+
+
+def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
+    try:
+        image = Image.open(file, formats=_PILLOW_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _Refusal("it is no PNG, JPEG, BMP or TIFF", "replace or remove it") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(str(error)) from error
+    _check_area(*image.size)
+    return image
+
+
+def _decode_pillow(image: ImageFile.ImageFile) -> _Raster:
+    stored = str(image.tile)  # raw modes such as "RGB;16B"; gone once the pixels are loaded
+    samples = np.array(image.convert("RGB") if image.mode == "CMYK" else image)
+    samples = samples if samples.ndim == 3 else samples[..., None]
+    reduced = ";16" in stored and samples.dtype == np.uint8
+    return _Raster(
+        _upright(samples, _exif_orientation(image)),
+        _pillow_palette(image),
+        "it has 16-bit colours" if reduced else "",
+    )
+
+
+def _pillow_palette(image: Image.Image) -> NDArray[np.uint8] | None:
+    if image.mode != "P":
+        return None
+    palette = np.zeros((256, 3), np.uint8)
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    palette[: len(colours)] = colours
+    return palette
+
+
+def _decode_tiff(page: TiffPage) -> _Raster:
+    samples = page.asarray()
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    elif page.axes == "SYX":
+        samples = np.moveaxis(samples, 0, -1)
+    if (inverted := page.photometric == PHOTOMETRIC.MINISWHITE) and samples.dtype != bool:
+        samples = np.iinfo(samples.dtype).max - samples
+    elif inverted:
+        samples = ~samples
+    palette = None if page.photometric != PHOTOMETRIC.PALETTE else _tiff_palette(page)
+    doubt = "its TIFF tag says that 0 is white" if inverted else ""
+    return _Raster(_upright(samples, _tiff_orientation(page)), palette, doubt)
+
+
+def _tiff_palette(page: TiffPage) -> NDArray[np.uint8]:
+    colours = np.asarray(page.colormap).T
+    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)  # some programs store 0 to 255
+
+
+def _checked_page(tiff: TiffFile) -> TiffPage:
+    """The only page of a TIFF, if it is a picture that this module reads right, and complete."""
+    remedy = "save it as a single 8-bit or 16-bit grey or RGB picture"
+    if len(tiff.pages) != 1:
+        raise _Refusal(f"it holds {len(tiff.pages)} pages", remedy)
+    page = tiff.pages.first
+    if (page.photometric, page.samplesperpixel) not in _TIFF_KINDS or page.imagedepth != 1:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise _Refusal(f"it is a TIFF of kind {kind} with {page.samplesperpixel} samples per pixel", remedy)
+    if page.dtype not in (bool, np.uint8, np.uint16) or page.bitspersample not in (1, 8, 16):
+        raise _Refusal(f"it holds {page.bitspersample}-bit samples of type {page.dtype}", remedy)
+    _check_area(page.imagewidth, page.imagelength)
+    if not _is_complete(page, tiff.filehandle.size):
+        raise _Refusal("it is cut short", "copy it again from its source")
+    return page
+
+
+def _is_complete(page: TiffPage, file_size: int) -> bool:
+    """Whether all strips or tiles are in the file; tifffile fills absent ones with zeros."""
+    ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if not ends or max(ends) > file_size or 0 in page.databytecounts:
+        return False
+    if page.compression == COMPRESSION.NONE:
+        return sum(page.databytecounts) >= page.size * page.bitspersample // 8
+    return len(ends) >= math.prod(page.chunked)
+
+
+def _check_area(width: int, height: int) -> None:
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise _too_large(f"its {width} × {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}")
+
+
+def _too_large(reason: str) -> _Refusal:
+    return _Refusal(reason, "cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file")
+
+
+def _eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    if samples.dtype == np.uint16:
+        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return samples * np.uint8(255) if samples.dtype == bool else samples
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        # the base class's method: that of PNGs would load all pixels to look for EXIF behind them
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF that no parser understands turns no picture, in any viewer
+        return 1
+
+
+def _tiff_orientation(page: TiffPage) -> int:
+    tag = page.tags.get(ExifTags.Base.Orientation)
+    return 1 if tag is None else tag.value
+
+
+def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn (H, W, C) samples as the EXIF standard's orientations 2 to 8 ask; others leave it as it is."""
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    return samples
+
+
+@contextmanager
+def _naming(kind: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Re-raise whatever goes wrong inside as one sentence that names the file."""
+    try:
+        yield
+    except MaskSupError:
+        raise
+    except FileNotFoundError as error:
+        message = f"There is no {kind} file {Path(path)}; correct the path, or put the file there."
+        raise MissingDataError(message) from error
+    except _Refusal as refusal:
+        reason, remedy = refusal.args
+        raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; {remedy}.") from refusal.__cause__
+    except Exception as error:  # decoders answer damaged bytes with nearly any class of error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; replace or repair it.") from error

@@ -1,0 +1,61 @@
+"""What can go wrong, each with its remedy.
+
+Every error a user can cause is a :class:`MaskSupError` whose message is one sentence: what is wrong, where,
+and what to do. Each class is also the built-in error that a Python programmer would expect to catch.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+__all__ = ["CheckpointError", "DataError", "MaskSupError", "MissingDataError", "SettingError", "plain_errors"]
+
+
+class MaskSupError(Exception):
+    """Base of all errors that masksup-med raises on purpose."""
+
+
+class SettingError(MaskSupError, ValueError):
+    """A setting has a value, or a name, that cannot be used."""
+
+
+class DataError(MaskSupError, ValueError):
+    """A file was found, but its content cannot be used."""
+
+
+class MissingDataError(MaskSupError, FileNotFoundError):
+    """A file or folder that is needed is not there, or holds nothing usable."""
+
+
+class CheckpointError(MaskSupError, RuntimeError):
+    """A checkpoint cannot be read, or does not fit the network it is loaded into."""
+
+
+def plain_errors() -> None:
+    """From now on, end the program on a user's error with its sentence and exit code 1, without a traceback.
+
+    Bundles call this first, because ``python -m monai.bundle`` shows what it does not catch.
+    """
+    sys.excepthook = _show
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    sentence = _sentence(error)
+    if sentence is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        print(sentence, file=sys.stderr)
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    """Return what to tell the user about an error or any of its causes; None for one that is not theirs."""
+    while error is not None:
+        if isinstance(error, MaskSupError):
+            return f"Error: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            return "Interrupted. Training goes on from its last epoch with --resume True."
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            return f"Error: {error}; correct the setting of that name."
+        error = error.__cause__ or error.__context__
+    return None

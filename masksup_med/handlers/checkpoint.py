@@ -1,0 +1,190 @@
+"""Weights and training state on disk: written whole or not at all, read only when they fit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from ignite.handlers import DiskSaver
+from monai.engines import Workflow
+
+from masksup_med.errors import CheckpointError, MissingDataError
+
+__all__ = ["BestModelSaver", "TrainingState", "WeightsLoader", "load_weights"]
+
+logger = logging.getLogger("masksup_med")
+
+
+class BestModelSaver:
+    """Save a network's weights whenever an evaluator's key metric is the best so far.
+
+    MONAI's own saver is not atomic. The file holds the plain ``state_dict``, as MONAI's zoo and MONAI Label want it.
+
+    Args:
+        path: file to write, usually ``models/model.pt`` of a bundle.
+        network: whose weights to save; the module inside a ``DistributedDataParallel`` is found.
+    """
+
+    def __init__(self, path: str | os.PathLike, network: torch.nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+
+    def attach(self, engine: Workflow) -> None:
+        """Save on this evaluator's epochs."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Workflow) -> None:
+        """Save if this epoch's metric is the best."""
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            _save(_unwrapped(self.network).state_dict(), self.path)
+
+
+class TrainingState:
+    """Save everything that training needs to go on after an epoch, and take it up again.
+
+    One file is kept, replaced at the end of every epoch. Random numbers need no place in it, because
+    :class:`~masksup_med.handlers.EpochSeed` derives them from the epoch.
+
+    Args:
+        path: file to write to and resume from.
+        objects: what to save by name, each with ``state_dict`` and ``load_state_dict``; for the evaluator whose best
+            metric decides which weights are kept, give the engine itself.
+        resume: whether to take up the file's state when training starts. Without a file, training starts afresh.
+
+    Raises:
+        CheckpointError: when training starts and the file cannot be read or does not fit.
+    """
+
+    def __init__(self, path: str | os.PathLike, objects: Mapping[str, Any], resume: bool = False) -> None:
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.resume = resume
+
+    def attach(self, engine: Workflow) -> None:
+        """Resume when this trainer starts, save after each of its epochs."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Workflow) -> None:
+        """Write the state after the epoch that has just ended."""
+        content = {name: _state(obj) for name, obj in self._with_scaler(engine).items()}
+        _save({"epoch": engine.state.epoch, **content}, self.path)
+
+    def load(self, engine: Workflow) -> None:
+        """Take up the saved state, if asked to and if there is one."""
+        if not self.resume:
+            return
+        if not self.path.is_file():
+            logger.info("Nothing to resume at %s: training starts at epoch 1.", self.path)
+            return
+        content, objects = _read(self.path), self._with_scaler(engine)
+        missing = [name for name in ("epoch", *objects) if name not in content]
+        if missing:
+            raise CheckpointError(f"{self.path} lacks {', '.join(missing)}; resume with the settings it was made with.")
+        for name, obj in objects.items():
+            _restore(obj, content[name], self.path)
+        engine.state.epoch = content["epoch"]
+        engine.state.iteration = content["epoch"] * engine.state.epoch_length
+        logger.info("Resumed %s after epoch %d.", self.path, content["epoch"])
+
+    def _with_scaler(self, engine: Workflow) -> dict[str, Any]:
+        """Return the objects and, in mixed precision, the scaler, which the trainer makes when it starts."""
+        return {**self.objects, "scaler": engine.scaler} if engine.scaler else self.objects
+
+
+class WeightsLoader:
+    """Load a network's weights when an engine starts; see :func:`load_weights`.
+
+    Args:
+        path: file that holds the weights.
+        network: network to load them into.
+    """
+
+    def __init__(self, path: str | os.PathLike, network: torch.nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+
+    def attach(self, engine: Workflow) -> None:
+        """Load on this engine's start."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Workflow) -> None:
+        """Load the weights."""
+        load_weights(self.path, self.network)
+
+
+def load_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
+    """Load weights that fit the network exactly.
+
+    Args:
+        path: file of a plain ``state_dict``.
+        network: network to load it into.
+
+    Raises:
+        MissingDataError: when there is no such file.
+        CheckpointError: when it cannot be read, or does not fit: the message names the first key that differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(f"No weights at {path}; train the bundle first, or give the file with --ckpt_path.")
+    _restore(network, _read(path), path)
+    logger.info("Weights of %s loaded.", path)
+
+
+def _state(obj: Any) -> Mapping[str, Any]:
+    if isinstance(obj, Workflow):
+        return {"best_metric": obj.state.best_metric, "best_metric_epoch": obj.state.best_metric_epoch}
+    return _unwrapped(obj).state_dict()
+
+
+def _restore(obj: Any, state: Mapping[str, Any], path: Path) -> None:
+    if isinstance(obj, Workflow):
+        obj.state.best_metric, obj.state.best_metric_epoch = state["best_metric"], state["best_metric_epoch"]
+        return
+    obj = _unwrapped(obj)
+    if isinstance(obj, torch.nn.Module):
+        _check_fits(obj, state, path)
+    obj.load_state_dict(state)
+
+
+def _check_fits(network: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    wanted = network.state_dict()
+    for key in [*wanted, *state]:
+        here, there = (_shape(side.get(key)) for side in (wanted, state))
+        if here != there:
+            raise CheckpointError(
+                f"{path} does not fit the network {type(network).__name__}: {key!r} is {there} in the file and {here} "
+                "in the network; use the settings that it was trained with."
+            )
+
+
+def _shape(value: Any) -> str:
+    if value is None:
+        return "missing"
+    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _unwrapped(obj: Any) -> Any:
+    return obj.module if isinstance(obj, torch.nn.parallel.DistributedDataParallel) else obj
+
+
+def _read(path: Path) -> Any:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"Cannot read {path} as a checkpoint: {reason} Give an undamaged file.") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state_dict; give a weights file.")
+    return content
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    """Write on the first process only, to a temporary name and then in one step to the final one."""
+    DiskSaver(str(path.parent), atomic=True, create_dir=True, require_empty=False)(content, path.name)

@@ -1,0 +1,1 @@
+"""What runs leave behind: pictures and files, each written whole or not at all."""

@@ -1,0 +1,63 @@
+"""Hiding (random masks, and MONAI transforms that apply them) and the reading of labels."""
+
+from masksup_med.transforms.array import (
+    RandBlockMask,
+    RandFileMask,
+    RandMask,
+    RandPatchMask,
+    RandScribbleMask,
+    fill_hidden,
+)
+from masksup_med.transforms.dictionary import (
+    RandBlockMaskD,
+    RandBlockMaskd,
+    RandBlockMaskDict,
+    RandFileMaskD,
+    RandFileMaskd,
+    RandFileMaskDict,
+    RandMaskd,
+    RandPatchMaskD,
+    RandPatchMaskd,
+    RandPatchMaskDict,
+    RandScribbleMaskD,
+    RandScribbleMaskd,
+    RandScribbleMaskDict,
+)
+from masksup_med.transforms.label import (
+    ForegroundLabel,
+    ForegroundLabelD,
+    ForegroundLabeld,
+    ForegroundLabelDict,
+)
+from masksup_med.transforms.masks import LEVELS, block_mask, patch_mask, ratio_range, scribble_mask
+
+__all__ = [
+    "LEVELS",
+    "ForegroundLabel",
+    "ForegroundLabelD",
+    "ForegroundLabelDict",
+    "ForegroundLabeld",
+    "RandBlockMask",
+    "RandBlockMaskD",
+    "RandBlockMaskDict",
+    "RandBlockMaskd",
+    "RandFileMask",
+    "RandFileMaskD",
+    "RandFileMaskDict",
+    "RandFileMaskd",
+    "RandMask",
+    "RandMaskd",
+    "RandPatchMask",
+    "RandPatchMaskD",
+    "RandPatchMaskDict",
+    "RandPatchMaskd",
+    "RandScribbleMask",
+    "RandScribbleMaskD",
+    "RandScribbleMaskDict",
+    "RandScribbleMaskd",
+    "block_mask",
+    "fill_hidden",
+    "patch_mask",
+    "ratio_range",
+    "scribble_mask",
+]

@@ -1,0 +1,180 @@
+"""Which pixels to hide: random masks of three kinds, in any number of spatial dimensions.
+
+Each function takes the size of an image, the share of it to hide and a random state, and returns a boolean
+tensor of that size that is true where the image is to be hidden. The same random state gives the same mask.
+
+    >>> import numpy as np
+    >>> hidden = patch_mask((64, 64), ratio=0.5, patch_size=16, random_state=np.random.RandomState(0))
+    >>> hidden.shape, hidden.float().mean().item()
+    (torch.Size([64, 64]), 0.5)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from masksup_med.errors import SettingError
+
+__all__ = ["LEVELS", "block_mask", "patch_mask", "ratio_range", "scribble_mask"]
+
+#: Named shares of hidden pixels. ``low`` and ``high`` are the two of the MaskSup paper (the outer bins of
+#: Liu et al. 2018's irregular masks), ``medium`` lies between them.
+LEVELS: dict[str, tuple[float, float]] = {"low": (0.01, 0.10), "medium": (0.25, 0.35), "high": (0.50, 0.60)}
+
+_SMALLEST_BLOCK = 4  # grid cells; BEiT uses 16 of 196
+_LONGEST_BLOCK = 1 / 0.3  # sides of a block differ by at most this factor, as in BEiT
+_STROKE_WIDTH = (0.03, 0.10)  # of the shorter image side
+_STROKE_VERTICES = (4, 13)
+_STROKE_TURN = 0.6  # standard deviation of a change of direction, relative to the direction
+
+
+def ratio_range(ratio: float | str | Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and highest share of hidden pixels that ``ratio`` stands for.
+
+    Args:
+        ratio: a share, a pair (lowest, highest), or the name of one of :data:`LEVELS`.
+
+    Raises:
+        SettingError: when a share is not inside (0, 1), the pair is not ordered, or the name is unknown.
+    """
+    if isinstance(ratio, str):
+        if ratio not in LEVELS:
+            raise SettingError(f"ratio is {ratio!r}; give a share, a pair of shares, or one of {', '.join(LEVELS)}.")
+        return LEVELS[ratio]
+    pair = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
+    if len(pair) != 2 or not 0 < pair[0] <= pair[1] < 1:
+        raise SettingError(f"ratio is {ratio}; give the share of pixels to hide, above 0 and below 1 (0.3, say).")
+    return float(pair[0]), float(pair[1])
+
+
+def patch_mask(
+    spatial_size: Sequence[int], ratio: float, patch_size: int, random_state: np.random.RandomState
+) -> torch.Tensor:
+    """Hide square patches of a regular grid, chosen at random (He et al. 2022, arXiv:2111.06377, 3).
+
+    Args:
+        spatial_size: ``(H, W[, D])`` in pixels; patches at the far borders are cut where it is no multiple.
+        ratio: share of pixels to hide; the mask has it to within one patch.
+        patch_size: side of a patch in pixels.
+        random_state: source of all randomness.
+
+    Returns:
+        Boolean tensor of shape ``spatial_size``.
+
+    Raises:
+        SettingError: when the patch is larger than the image.
+    """
+    grid = _grid(spatial_size, patch_size)
+    return _hide_cells(random_state.permutation(math.prod(grid)), ratio, spatial_size, patch_size)
+
+
+def block_mask(
+    spatial_size: Sequence[int], ratio: float, patch_size: int, random_state: np.random.RandomState
+) -> torch.Tensor:
+    """Hide rectangular blocks of neighbouring patches (Bao et al. 2022, BEiT, arXiv:2106.08254, algorithm 1).
+
+    Blocks of at least four patches, their sides up to 3.3 : 1, are drawn until they cover ``ratio``; the last
+    one is cut short, so that the mask has the ratio to within one patch.
+
+    Args and errors are those of :func:`patch_mask`.
+    """
+    grid = _grid(spatial_size, patch_size)
+    wanted = ratio * math.prod(grid)
+    taken = np.zeros(grid, dtype=bool)
+    cells = np.arange(taken.size).reshape(grid)
+    order: list[int] = []
+    while len(order) <= wanted:
+        block = _random_block(grid, wanted - len(order), random_state)
+        order.extend(cells[block][~taken[block]])
+        taken[block] = True
+    # Border patches can be smaller than the rest: the cells not drawn stand by, should the blocks fall short.
+    order.extend(random_state.permutation(cells[~taken]))
+    return _hide_cells(np.asarray(order), ratio, spatial_size, patch_size)
+
+
+def scribble_mask(spatial_size: Sequence[int], ratio: float, random_state: np.random.RandomState) -> torch.Tensor:
+    """Hide under free-form strokes, in the manner of Liu et al. 2018's irregular masks (arXiv:1804.07723).
+
+    Random polylines of differing width are drawn until they should cover ``ratio``; then all are widened or
+    thinned by one common factor, so that the mask has the ratio to within one pixel.
+
+    Args:
+        spatial_size: ``(H, W[, D])`` in pixels.
+        ratio: share of pixels to hide.
+        random_state: source of all randomness.
+
+    Returns:
+        Boolean tensor of shape ``spatial_size``.
+    """
+    size = np.asarray(spatial_size)
+    wanted = round(ratio * math.prod(spatial_size))
+    half_width = np.zeros(spatial_size, dtype=np.float32)  # of the stroke whose centre line passes here
+    covered = 0.0
+    while covered < wanted:
+        points = _random_stroke(size, random_state)
+        radius = max(0.5, random_state.uniform(*_STROKE_WIDTH) * size.min() / 2)
+        half_width[tuple(points.T)] = radius
+        covered += len(points) * (2 * radius if size.size == 2 else math.pi * radius**2)
+    distance, nearest = distance_transform_edt(half_width == 0, return_indices=True)
+    relative = distance / half_width[tuple(nearest)]
+    relative += random_state.uniform(0, 1e-6, size=relative.shape)  # pixels at equal distance: any of them first
+    hidden = torch.zeros(math.prod(spatial_size), dtype=torch.bool)
+    hidden[torch.from_numpy(relative.ravel()).topk(max(1, wanted), largest=False).indices] = True
+    return hidden.reshape(tuple(spatial_size))
+
+
+def _grid(spatial_size: Sequence[int], patch_size: int) -> tuple[int, ...]:
+    if not 1 <= patch_size <= min(spatial_size):
+        raise SettingError(
+            f"patch_size is {patch_size} for an image of {' x '.join(map(str, spatial_size))} pixels; "
+            f"choose one from 1 to {min(spatial_size)}."
+        )
+    return tuple(math.ceil(side / patch_size) for side in spatial_size)
+
+
+def _hide_cells(order: np.ndarray, ratio: float, spatial_size: Sequence[int], patch_size: int) -> torch.Tensor:
+    """Hide the first cells of ``order``, as many as come nearest to ``ratio``: at least one, never all."""
+    grid = _grid(spatial_size, patch_size)
+    cells = torch.arange(math.prod(grid)).reshape(grid)
+    for axis, side in enumerate(spatial_size):
+        cells = cells.repeat_interleave(patch_size, dim=axis).narrow(axis, 0, side)
+    area = torch.bincount(cells.flatten())[torch.from_numpy(order)]
+    nearest = int((area.cumsum(0) - ratio * cells.numel()).abs().argmin()) + 1
+    hidden = torch.zeros(len(order), dtype=torch.bool)
+    hidden[torch.from_numpy(order[: min(nearest, len(order) - 1)])] = True
+    return hidden[cells]
+
+
+def _random_block(grid: tuple[int, ...], room: float, random_state: np.random.RandomState) -> tuple[slice, ...]:
+    """Draw a block of the grid that holds about ``room`` cells at most."""
+    cells = random_state.uniform(_SMALLEST_BLOCK, max(_SMALLEST_BLOCK, room))
+    stretch = random_state.uniform(-0.5, 0.5, size=len(grid)) * math.log(_LONGEST_BLOCK)
+    sides = np.exp(stretch - stretch.mean()) * cells ** (1 / len(grid))
+    sides = np.clip(np.rint(sides).astype(int), 1, grid)
+    corner = [random_state.randint(0, most + 1) for most in np.asarray(grid) - sides]
+    return tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
+
+
+def _random_stroke(size: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    """Draw a polyline that bounces off the borders, as ``(N, dimensions)`` pixel positions a pixel apart."""
+    count = random_state.randint(*_STROKE_VERTICES)
+    direction = random_state.standard_normal(size.size)
+    vertices = [random_state.uniform(0, size)]
+    for length in random_state.uniform(0.05, 0.3, size=count) * size.min():
+        direction = direction / np.linalg.norm(direction) + _STROKE_TURN * random_state.standard_normal(size.size)
+        vertices.append(vertices[-1] + length * direction / np.linalg.norm(direction))
+    points = np.concatenate([_line(a, b) for a, b in pairwise(vertices)])
+    period = 2 * np.maximum(size - 1, 1)
+    folded = np.abs((points + period / 2) % period - period / 2)
+    return np.minimum(np.rint(folded).astype(int), size - 1)
+
+
+def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    steps = max(1, math.ceil(np.linalg.norm(end - start)))
+    return start + np.linspace(0, 1, steps, endpoint=False)[:, None] * (end - start)
