@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from masksup_med.data.phantoms import write_phantoms
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that gives a folder of ten small phantoms of a task, in ``images/`` and ``labels/``."""
+    folder = tmp_path_factory.mktemp("phantoms")
+
+    @functools.cache
+    def make(task: str) -> Path:
+        write_phantoms(task, folder / task, count=10, size=(64, 80))
+        return folder / task
+
+    return make

@@ -30,7 +30,10 @@ def crash(statement):
             "Error: a is empty; fill it.\n",
         ),
         ("dict().get(nothing=1)", "Traceback"),
-        ("def f(a): pass\nf(b=1)", "Error: f() got an unexpected keyword argument 'b'; correct the setting of that name.\n"),
+        (
+            "def f(a): pass\nf(b=1)",
+            "Error: f() got an unexpected keyword argument 'b'; correct the setting of that name.\n",
+        ),
         ("raise KeyError('bug')", "Traceback"),
     ],
 )

@@ -43,4 +43,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from masksup_med import __version__
 
-        parser.exit(message=f"masksup-med {__version__}\n")
+        print(f"masksup-med {__version__}")
+        parser.exit()

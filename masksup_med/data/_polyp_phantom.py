@@ -63,9 +63,7 @@ def warp(points: np.ndarray, amount: float, cell: float, rng: np.random.Generato
     return points + amount * np.stack([smooth_noise(points.shape[1:], cell, rng) for _ in range(2)])
 
 
-def ellipse(
-    points: np.ndarray, centre: np.ndarray, radius: float, stretch: float, angle: float
-) -> np.ndarray:
+def ellipse(points: np.ndarray, centre: np.ndarray, radius: float, stretch: float, angle: float) -> np.ndarray:
     """Return ``(H, W)``: 0 at the centre, 1 on an ellipse that is as large as a disc of that radius, and so on."""
     y, x = points - centre[:, None, None]
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -111,9 +109,7 @@ def _outline(points: np.ndarray, centre: np.ndarray, radius: float, rng: np.rand
     return ellipse(lobed, centre, radius, np.exp(rng.uniform(0, 0.25)), rng.uniform(0, np.pi))
 
 
-def _free_place(
-    points: np.ndarray, free: np.ndarray, lumen: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _free_place(points: np.ndarray, free: np.ndarray, lumen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a point of ``free``, away from the lumen, where a polyp would lie in the dark."""
     y, x = np.nonzero(free & (ellipse(points, lumen, 1, 1, 0) > 0.25) & (np.abs(points) < 0.42).all(axis=0))
     chosen = rng.integers(len(y))
@@ -138,9 +134,9 @@ def _blood(points: np.ndarray, polyps: np.ndarray, rng: np.random.Generator) -> 
     """Return how much blood shows, ``(H, W)``; polyps differ from the rest in texture, not on average."""
     size = polyps.shape
     flat = (_outline(points, rng.uniform(-0.5, 0.5, 2), radius, rng) < 1 for radius in (0.1, 0.2))
-    patches = sum(rng.uniform(-0.16, 0.16) * part for part in (polyps, *flat))
+    patches = sum(rng.uniform(-0.12, 0.12) * part for part in (polyps, *flat))
     even = ndimage.gaussian_filter(patches, 0.01 * min(size))
-    even += 0.12 * smooth_noise(size, 0.3, rng) + 0.05 * smooth_noise(size, 0.05, rng)
+    even += 0.09 * smooth_noise(size, 0.3, rng) + 0.04 * smooth_noise(size, 0.05, rng)
     pits = 0.15 * smooth_noise(size, 0.024, rng)
     return even + np.where(polyps, pits, 0.35 * _vessels(size, rng))
 
@@ -153,9 +149,7 @@ def _vessels(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     for strength in (1.0, 0.7, 0.5):
         heading = rng.uniform(0, 2 * np.pi, (len(starts), 1))
         heading = heading + np.cumsum(rng.normal(0, 1.2 / np.sqrt(short), (len(starts), steps)), axis=1)
-        paths = starts[:, None] + 0.5 * np.cumsum(
-            np.stack([np.sin(heading), np.cos(heading)], axis=-1), axis=1
-        )
+        paths = starts[:, None] + 0.5 * np.cumsum(np.stack([np.sin(heading), np.cos(heading)], axis=-1), axis=1)
         paths = paths[:, : int(steps * strength)].reshape(-1, 2)
         y, x = np.round(paths).astype(int).T
         seen = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
@@ -169,7 +163,7 @@ def _vessels(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 def _light(relief: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the light ``(H, W)`` on a relief in pixels: less on slopes turned away, and less in hollows."""
-    angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7)
+    angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.5)
     slope_y, slope_x = np.gradient(relief)
     facing = (1 - slant * (np.sin(angle) * slope_y + np.cos(angle) * slope_x)) / np.sqrt(
         (1 + slant**2) * (1 + slope_y**2 + slope_x**2)

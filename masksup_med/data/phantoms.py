@@ -67,8 +67,8 @@ def gland_phantom(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.n
     return field, glands.astype(np.uint16)
 
 
-TASKS: Mapping[str, Callable[[tuple[int, int], np.random.Generator], tuple[np.ndarray, np.ndarray]]] = (
-    MappingProxyType({"polyp": polyp_phantom, "gland": gland_phantom})
+TASKS: Mapping[str, Callable[[tuple[int, int], np.random.Generator], tuple[np.ndarray, np.ndarray]]] = MappingProxyType(
+    {"polyp": polyp_phantom, "gland": gland_phantom}
 )
 """What can be drawn: the name of a task, and the function that draws one image and its label."""
 

@@ -68,8 +68,13 @@ class TrainingState:
 
     def attach(self, engine: Workflow) -> None:
         """Resume when this trainer starts, save after each of its epochs."""
-        engine.add_event_handler(Events.STARTED, self.load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.STARTED, self.start)
+
+    def start(self, engine: Workflow) -> None:
+        """Take up the saved state if asked to, and save from now on, after all other handlers of an epoch's end."""
+        self.load(engine)
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Workflow) -> None:
         """Write the state after the epoch that has just ended."""

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from masksup_med.outputs.atomic import atomic_path
+
 __all__ = [
     "flatten",
     "package_versions",
@@ -128,10 +130,8 @@ def write_passport(weights: Path, *, run_id: str, experiment: str, epoch: int, m
         "metric": metric,
         "packages": {name: versions[name] for name in ("masksup-med", "monai", "torch")},
     }
-    path = weights.with_suffix(".json")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(passport, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with atomic_path(weights.with_suffix(".json")) as path:
+        path.write_text(json.dumps(passport, indent=2) + "\n", encoding="utf-8")
 
 
 def read_passport(weights: Path) -> dict[str, Any] | None:

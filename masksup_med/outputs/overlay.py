@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from skimage.morphology import isotropic_erosion
 
 from masksup_med.errors import DataError
+from masksup_med.outputs.atomic import atomic_path
 
 __all__ = ["CLASS_COLOURS", "LABEL_COLOUR", "draw_overlay", "write_picture"]
 
@@ -59,13 +59,8 @@ def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> N
         path: where to, ending in ``.png``, ``.jpg`` or ``.jpeg``.
         picture: shape ``(H, W, 3)`` or ``(H, W)``, uint8.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        Image.fromarray(picture).save(unfinished, quality=92)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture).save(temporary, quality=92)
 
 
 def _draw_contours(

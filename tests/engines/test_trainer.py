@@ -168,4 +168,3 @@ def test_learns_in_three_dimensions_and_several_classes():
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: losses.append(e.state.metrics["train_loss"]))
     engine.run()
     assert losses[-1] < 0.85 * losses[0]
-

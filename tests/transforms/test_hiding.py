@@ -169,7 +169,9 @@ def test_file_mask_turns_and_flips_files(mask_dir):
 
 
 def test_file_mask_dictionary(mask_dir):
-    result = RandFileMaskd(keys="image", mask_dir=mask_dir, ratio="high").set_random_state(0)({"image": torch.ones(1, 64, 64)})
+    result = RandFileMaskd(keys="image", mask_dir=mask_dir, ratio="high").set_random_state(0)(
+        {"image": torch.ones(1, 64, 64)}
+    )
     assert result["hidden"].float().mean().item() == pytest.approx(0.55, abs=0.02)
 
 
