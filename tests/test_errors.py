@@ -26,7 +26,7 @@ def crash(statement):
     [
         ("raise DataError('a is empty; fill it.')", "Error: a is empty; fill it.\n"),
         (
-            "try:\n    raise DataError('a is empty; fill it.')\nexcept DataError as e:\n    raise RuntimeError('x') from e",
+            "try: raise DataError('a is empty; fill it.')\nexcept DataError as e: raise RuntimeError('x') from e",
             "Error: a is empty; fill it.\n",
         ),
         ("dict().get(nothing=1)", "Traceback"),

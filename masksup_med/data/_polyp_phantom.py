@@ -137,7 +137,7 @@ def _blood(points: np.ndarray, polyps: np.ndarray, rng: np.random.Generator) -> 
     patches = sum(rng.uniform(-0.12, 0.12) * part for part in (polyps, *flat))
     even = ndimage.gaussian_filter(patches, 0.01 * min(size))
     even += 0.09 * smooth_noise(size, 0.3, rng) + 0.04 * smooth_noise(size, 0.05, rng)
-    pits = 0.15 * smooth_noise(size, 0.024, rng)
+    pits = 0.2 * smooth_noise(size, 0.024, rng)
     return even + np.where(polyps, pits, 0.35 * _vessels(size, rng))
 
 
@@ -171,7 +171,7 @@ def _light(relief: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     spread = 0.04 * min(relief.shape)
     hollow = np.clip(ndimage.gaussian_filter(relief, spread) - relief, 0, None) / spread
     near = 1 + relief / min(relief.shape)
-    return near * (0.3 + 0.8 * np.clip(facing, 0, None)) * np.exp(-0.9 * hollow)
+    return near * (0.3 + 0.8 * np.clip(facing, 0, None)) * np.exp(-1.2 * hollow)
 
 
 def _depth(points: np.ndarray, lumen: np.ndarray, polyps: np.ndarray, rng: np.random.Generator) -> np.ndarray:

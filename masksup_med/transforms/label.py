@@ -46,8 +46,8 @@ class ForegroundLabel(Transform):
         else:
             name = getattr(img, "meta", {}).get("filename_or_obj", "array")
             raise DataError(
-                f"Label {name} has {len(values)} different values from {values[0]:g} to {values[-1]:g}, which is "
-                "neither a black-and-white mask nor instances numbered from 1; give the mask, not the image or a drawing."
+                f"Label {name} has {len(values)} different values from {values[0]:g} to {values[-1]:g}: it is "
+                "neither a black-and-white mask nor instances numbered from 1; give the mask, not the image."
             )
         return convert_to_dst_type(foreground, img)[0]
 

@@ -114,12 +114,12 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_weights_loader_loads_before_the_first_batch(tmp_path):
-    trained, *_ = train(tmp_path, epochs=2)
+    train(tmp_path, epochs=2)
     state = torch.load(tmp_path / "models" / "model.pt")
     network, _, _, _, data = parts(seed=5)
     metric = IgniteMetricHandler(MSEMetric(), output_transform=from_engine(["pred", "label"]))
-    evaluator = SupervisedEvaluator("cpu", data, network, additional_metrics=None, key_val_metric={"mse": metric},
-                                    val_handlers=[WeightsLoader(tmp_path / "models" / "model.pt", network)])  # fmt: skip
+    loader = WeightsLoader(tmp_path / "models" / "model.pt", network)
+    evaluator = SupervisedEvaluator("cpu", data, network, key_val_metric={"mse": metric}, val_handlers=[loader])
     evaluator.run()
     torch.testing.assert_close(dict(network.state_dict()), dict(state))
 

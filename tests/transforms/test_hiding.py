@@ -177,7 +177,7 @@ def test_file_mask_dictionary(mask_dir):
 
 def test_file_mask_refuses_what_it_cannot_use(tmp_path, mask_dir):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MissingDataError, match="No mask image in .*empty"):
+    with pytest.raises(MissingDataError, match=r"No mask image in .*empty"):
         RandFileMask(tmp_path / "empty", ratio=0.3)
     with pytest.raises(MissingDataError, match=r"its 3 files hide 0\.10 to 0\.55"):
         RandFileMask(mask_dir, ratio=(0.7, 0.8))
