@@ -20,18 +20,20 @@ setup: .venv/done
 	@touch $@
 
 # Small pictures and few epochs, so that it is quick; the rest is the bundle as it is.
-DEMO := --image_size "[96,96]" --max_epochs 12 --ckpt_dir demo/models
+DEMO := --ckpt_dir demo/models --image_size "[64,64]" --hiding\#patch_size 8 --max_epochs 22 --val_interval 2 \
+  --batch_size 4 --learning_rate 0.01
 demo: setup
 	rm -rf demo
 	$(BIN)/masksup phantoms polyp demo/phantoms --count 120
-	$(BIN)/masksup phantoms polyp demo/frames --count 6 --seed 1
+	$(BIN)/masksup phantoms polyp demo/frames --count 8 --seed 1
 	$(RUN) --config_file $(POLYP)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(DEMO)
 	$(RUN) --config_file "['$(POLYP)/train.yaml','$(POLYP)/evaluate.yaml']" \
 	  --dataset_dir demo/training/datalist.json --output_dir demo/training $(DEMO)
 	$(RUN) --config_file $(POLYP)/inference.yaml --dataset_dir demo/frames/images --output_dir demo/masks \
-	  --ckpt_path demo/models/model.pt --image_size "[96,96]"
+	  --ckpt_path demo/models/model.pt --image_size "[64,64]"
 	@echo
-	@echo "masks    demo/masks"
+	@awk -F, '$$1 == "val_mean_iou" {printf "IoU      %.3f on the validation phantoms\n", $$2}' demo/training/metrics.csv
+	@echo "masks    demo/masks, of the frames in demo/frames/images"
 	@echo "MLflow   $(BIN)/mlflow ui --backend-store-uri sqlite:///demo/training/mlruns.db"
 
 test: setup

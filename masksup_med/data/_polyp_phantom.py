@@ -5,13 +5,15 @@ Lengths are in short sides of the frame, so a frame looks the same at every size
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
-__all__ = ["draw_colon", "ellipse", "grid", "smooth_noise", "warp"]
+__all__ = ["draw_colon", "ellipse", "grid", "recorded", "smooth_noise", "somewhere", "warp"]
 
-_MUCOSA = np.array([0.80, 0.46, 0.38])  # RGB under white light
-_BLOOD = np.array([0.25, 1.00, 0.85])  # what more blood takes from red, green and blue, as an exponent
+_MUCOSA = np.reshape([0.80, 0.46, 0.38], (3, 1, 1))  # RGB under white light
+_BLOOD = np.reshape([0.25, 1.00, 0.85], (3, 1, 1))  # what blood takes of red, green and blue, as an exponent
 _POLYP_COUNTS = (0.07, 0.73, 0.14, 0.06)  # chance of 0, 1, 2, 3
 
 
@@ -23,14 +25,13 @@ def draw_colon(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndar
     """
     points = grid(size)
     view = _field_of_view(points, rng)
-    lumen = rng.uniform(-0.4, 0.4, 2)
+    lumen = points[:, -1, -1] * rng.uniform(-0.75, 0.75, 2)
     polyps, bumps = _polyps(points, view, lumen, rng)
     relief = bumps + _folds(points, lumen, rng) * (1 - 0.8 * polyps) + 0.02 * smooth_noise(size, 0.25, rng)
     relief = ndimage.gaussian_filter(relief, 0.01 * min(size)) * min(size)
     blood = _blood(points, polyps, rng)
     light = _light(relief, rng) * _depth(points, lumen, polyps, rng)
-    frame = _MUCOSA * np.exp(-_BLOOD * blood[..., None]) * light[..., None]
-    frame = frame + (_bubbles(points, rng) + _highlights(relief, rng))[..., None]
+    frame = _MUCOSA * np.exp(-_BLOOD * blood) * light + _bubbles(points, rng) + _highlights(relief, rng)
     return _camera(frame, view, rng), polyps & view
 
 
@@ -39,7 +40,8 @@ def draw_colon(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndar
 
 def grid(size: tuple[int, int]) -> np.ndarray:
     """Return where the pixels lie, ``(2, H, W)``: y and x in short sides from the centre of the image."""
-    return np.stack(np.meshgrid(*((np.arange(n) - (n - 1) / 2) / min(size) for n in size), indexing="ij"))
+    axes = ((np.arange(length) - (length - 1) / 2) / min(size) for length in size)
+    return np.stack(np.meshgrid(*axes, indexing="ij"), dtype=np.float32, casting="same_kind")
 
 
 def smooth_noise(size: tuple[int, int], cell: float, rng: np.random.Generator) -> np.ndarray:
@@ -48,26 +50,50 @@ def smooth_noise(size: tuple[int, int], cell: float, rng: np.random.Generator) -
     As filtering white noise with a Gaussian, but drawn on a grid of that spacing: quicker by far for wide bumps.
     """
     rows, columns = (_bumps(length, cell * min(size)) for length in size)
-    return rows @ rng.standard_normal((rows.shape[1], columns.shape[1])) @ columns.T
+    return (columns @ (rows @ rng.standard_normal((rows.shape[1], columns.shape[1]))).T).T
 
 
-def _bumps(length: int, step: float) -> np.ndarray:
-    """Return the weights ``(length, knots)`` of Gaussian bumps ``step`` pixels apart; squared, they add up to 1."""
+@functools.lru_cache(maxsize=64)
+def _bumps(length: int, step: float) -> sparse.csr_array:
+    """Return the weights ``(length, knots)`` of Gaussian bumps ``step`` pixels apart; squared, they add up to 1.
+
+    Sparse, because dense products start as many threads as there are cores, whatever else runs on them.
+    """
     knots = np.arange(-2 * step, length + 2 * step, step)
     weights = np.exp(-0.5 * ((np.arange(length)[:, None] - knots) / (0.7 * step)) ** 2)
-    return weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    weights[weights < 0.001] = 0
+    return sparse.csr_array(weights / np.linalg.norm(weights, axis=1, keepdims=True))
 
 
 def warp(points: np.ndarray, amount: float, cell: float, rng: np.random.Generator) -> np.ndarray:
     """Push the points ``(2, H, W)`` about by some ``amount``, so that what is drawn on them is irregular."""
-    return points + amount * np.stack([smooth_noise(points.shape[1:], cell, rng) for _ in range(2)])
+    push = np.stack(
+        [smooth_noise(points.shape[1:], cell, rng) for _ in range(2)], dtype=points.dtype, casting="same_kind"
+    )
+    return points + points.dtype.type(amount) * push
 
 
 def ellipse(points: np.ndarray, centre: np.ndarray, radius: float, stretch: float, angle: float) -> np.ndarray:
     """Return ``(H, W)``: 0 at the centre, 1 on an ellipse that is as large as a disc of that radius, and so on."""
-    y, x = points - centre[:, None, None]
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    return np.hypot(along / stretch, across * stretch) / radius
+    # Coefficients of the points' own type: float64 ones would make the arrays double, and twice as slow.
+    cos, sin, long, short = np.cos(angle), np.sin(angle), radius * stretch, radius / stretch
+    turned = np.array([[sin / long, cos / long], [cos / short, -sin / short]], dtype=points.dtype)
+    y, x = points - centre.astype(points.dtype)[:, None, None]
+    along, across = turned[:, 0, None, None] * y + turned[:, 1, None, None] * x
+    return np.sqrt(along * along + across * across)
+
+
+def somewhere(points: np.ndarray, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return one of the points ``(2, H, W)`` where ``allowed`` is true."""
+    return points.reshape(2, -1)[:, rng.choice(np.flatnonzero(allowed))]
+
+
+def recorded(light: np.ndarray, blur: float, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Return light ``(3, H, W)`` in 0…1 as an image ``(H, W, 3)`` uint8, with blur in short sides and noise."""
+    sigma = blur * min(light.shape[1:])
+    grain = rng.standard_normal(light.shape, dtype=np.float32)
+    light = ndimage.gaussian_filter(light, (0, sigma, sigma)) + noise * grain
+    return np.ascontiguousarray(np.moveaxis(np.round(255 * np.clip(light, 0, 1)).astype(np.uint8), 0, -1))
 
 
 # The scene.
@@ -94,6 +120,7 @@ def _polyps(
     frame_area = view.size / min(view.shape) ** 2
     count = rng.choice(4, p=_POLYP_COUNTS)
     for _ in range(count):
+        # Even in diameter rather than in area, or nearly all would be small.
         share = rng.uniform(np.sqrt(0.02), np.sqrt(0.25 / count)) ** 2
         radius = np.sqrt(share * frame_area / np.pi)
         centre = _free_place(points, view & ~inside, lumen, rng)
@@ -105,21 +132,20 @@ def _polyps(
 
 
 def _outline(points: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
-    lobed = warp(warp(points, 0.2 * radius, 1.4 * radius, rng), 0.05 * radius, 0.5 * radius, rng)
+    lobed = warp(points, 0.15 * radius, 0.9 * radius, rng)
     return ellipse(lobed, centre, radius, np.exp(rng.uniform(0, 0.25)), rng.uniform(0, np.pi))
 
 
 def _free_place(points: np.ndarray, free: np.ndarray, lumen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a point of ``free``, away from the lumen, where a polyp would lie in the dark."""
-    y, x = np.nonzero(free & (ellipse(points, lumen, 1, 1, 0) > 0.25) & (np.abs(points) < 0.42).all(axis=0))
-    chosen = rng.integers(len(y))
-    return points[:, y[chosen], x[chosen]]
+    central = (np.abs(points) < 0.85 * points[:, -1:, -1:]).all(axis=0)
+    return somewhere(points, free & central & (ellipse(points, lumen, 1, 1, 0) > 0.25), rng)
 
 
 def _folds(points: np.ndarray, lumen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return ``(H, W)``: ridges that run around the lumen, each for a part of the way."""
     y, x = warp(points, 0.05, 0.35, rng) - lumen[:, None, None]
-    out = np.hypot(y, x) + 1e-6
+    out = np.sqrt(y**2 + x**2) + 1e-6
     relief = np.zeros(out.shape)
     for distance in np.arange(rng.uniform(0.1, 0.2), 1.3, rng.uniform(0.14, 0.3)):
         width = rng.uniform(0.025, 0.04) * (0.6 + distance)
@@ -133,11 +159,12 @@ def _folds(points: np.ndarray, lumen: np.ndarray, rng: np.random.Generator) -> n
 def _blood(points: np.ndarray, polyps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return how much blood shows, ``(H, W)``; polyps differ from the rest in texture, not on average."""
     size = polyps.shape
-    flat = (_outline(points, rng.uniform(-0.5, 0.5, 2), radius, rng) < 1 for radius in (0.1, 0.2))
+    reach = points[:, -1, -1]
+    flat = [_outline(points, reach * rng.uniform(-1, 1, 2), radius, rng) < 1 for radius in (0.1, 0.2)]
     patches = sum(rng.uniform(-0.12, 0.12) * part for part in (polyps, *flat))
     even = ndimage.gaussian_filter(patches, 0.01 * min(size))
     even += 0.09 * smooth_noise(size, 0.3, rng) + 0.04 * smooth_noise(size, 0.05, rng)
-    pits = 0.2 * smooth_noise(size, 0.024, rng)
+    pits = 0.10 * smooth_noise(size, 0.021, rng)
     return even + np.where(polyps, pits, 0.35 * _vessels(size, rng))
 
 
@@ -163,7 +190,7 @@ def _vessels(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 def _light(relief: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the light ``(H, W)`` on a relief in pixels: less on slopes turned away, and less in hollows."""
-    angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.5)
+    angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
     slope_y, slope_x = np.gradient(relief)
     facing = (1 - slant * (np.sin(angle) * slope_y + np.cos(angle) * slope_x)) / np.sqrt(
         (1 + slant**2) * (1 + slope_y**2 + slope_x**2)
@@ -193,7 +220,7 @@ def _highlights(relief: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _bubbles(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the light ``(H, W)`` on the rims of bubbles that swim together, and the glint on each."""
-    place = rng.uniform(-0.45, 0.45, 2)
+    place = points[:, -1, -1] * rng.uniform(-0.9, 0.9, 2)
     out = np.full(points.shape[1:], np.inf)
     for _ in range(rng.choice([0, 0, 3, 9])):
         centre = place + rng.normal(0, 0.08, 2)
@@ -202,12 +229,9 @@ def _bubbles(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _camera(frame: np.ndarray, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the frame as uint8 with the colour cast, blur and noise of one of many endoscopes."""
-    grey = frame.mean(axis=-1, keepdims=True)
-    frame = grey + rng.uniform(0.75, 1.15) * (frame - grey)
+    """Return the frame ``(3, H, W)`` as one of many endoscopes records it: ``(H, W, 3)`` uint8."""
+    grey = frame.mean(axis=0)
     exposure = rng.uniform(0.36, 0.5) / grey[view].mean()
-    frame = frame * exposure * np.exp(rng.normal(0, 0.04, 3)) * view[..., None]
-    blur = rng.uniform(0.4, 1.0) * min(view.shape) / 192
-    frame = ndimage.gaussian_filter(frame, (blur, blur, 0))
-    frame = frame + rng.uniform(0.008, 0.025) * rng.standard_normal(frame.shape)
-    return np.round(255 * np.clip(frame, 0, 1)).astype(np.uint8)
+    cast = np.exp(rng.normal(0, 0.04, (3, 1, 1)))
+    frame = grey + rng.uniform(0.75, 1.15) * (frame - grey)
+    return recorded(exposure * cast * frame * view, rng.uniform(0.002, 0.005), rng.uniform(0.008, 0.025), rng)

@@ -78,6 +78,7 @@ def write_phantoms(
 ) -> None:
     """Write phantoms as ``images/phantom_0000.png`` … and, of the same names, their labels in ``labels``.
 
+    A label is an 8-bit PNG of what the drawing function returns: 0 and 255 for polyps, 0…n for glands.
     Phantoms that an earlier run left in ``folder`` are replaced; other files stay.
 
     Args:
@@ -102,7 +103,7 @@ def write_phantoms(
     for index in range(count):
         image, label = draw(size, np.random.default_rng([seed, index]))
         _write_png(image, images / f"phantom_{index:04d}.png")
-        _write_png(_narrowed(label), labels / f"phantom_{index:04d}.png")
+        _write_png(label.astype(np.uint8), labels / f"phantom_{index:04d}.png")
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -117,11 +118,6 @@ def _emptied(folder: Path) -> Path:
     for left in folder.glob("phantom_*.png"):
         left.unlink()
     return folder
-
-
-def _narrowed(label: np.ndarray) -> np.ndarray:
-    """Return the label with 8 bits where they hold it: more programs show such a PNG."""
-    return label.astype(np.uint8) if label.max() < 256 else label
 
 
 def _write_png(array: np.ndarray, path: Path) -> None:

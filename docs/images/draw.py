@@ -1,0 +1,40 @@
+"""Draw the pictures of the documentation, after ``make demo``: ``.venv/bin/python docs/images/draw.py``."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from masksup_med.data import read_image, read_label
+from masksup_med.outputs.overlay import draw_overlay, write_picture
+from masksup_med.transforms import RandBlockMask, RandPatchMask, RandScribbleMask
+
+HERE = Path(__file__).parent
+DEMO = HERE.parents[1] / "demo"
+
+
+def draw_phantoms(count: int = 4) -> None:
+    """Three rows: frames, what training hides of them, and the demo's masks with the truth."""
+    hide = RandPatchMask(ratio="medium", patch_size=24, fill=127).set_random_state(0)
+    columns = []
+    for mask in sorted((DEMO / "masks").glob("*.png"))[:count]:
+        frame = read_image(DEMO / "frames" / "images" / mask.name)
+        hidden = np.moveaxis(np.asarray(hide(np.moveaxis(frame, -1, 0))[0]), 0, -1)
+        found = draw_overlay(frame, read_label(mask), read_label(DEMO / "frames" / "labels" / mask.name))
+        columns.append(np.concatenate([frame, hidden, found]))
+    write_picture(HERE / "phantoms.jpg", np.concatenate(columns, axis=1))
+
+
+def draw_masks(size: int = 160) -> None:
+    """A row for patches, blocks and scribbles, a column for each level, hidden in white."""
+    blank = np.zeros((1, size, size), dtype=np.float32)
+    rows = []
+    for kind in (RandPatchMask, RandBlockMask, RandScribbleMask):
+        masks = [kind(ratio=level).set_random_state(1)(blank)[1][0] for level in ("low", "medium", "high")]
+        rows.append(np.concatenate([np.pad(mask * np.uint8(255), 3, constant_values=127) for mask in masks], axis=1))
+    Image.fromarray(np.concatenate(rows)).save(HERE / "masks.png", optimize=True)
+
+
+if __name__ == "__main__":
+    draw_masks()
+    draw_phantoms()
