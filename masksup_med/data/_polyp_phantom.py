@@ -41,7 +41,7 @@ def draw_colon(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndar
 def grid(size: tuple[int, int]) -> np.ndarray:
     """Return where the pixels lie, ``(2, H, W)``: y and x in short sides from the centre of the image."""
     axes = ((np.arange(length) - (length - 1) / 2) / min(size) for length in size)
-    return np.stack(np.meshgrid(*axes, indexing="ij"), dtype=np.float32, casting="same_kind")
+    return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
 
 def smooth_noise(size: tuple[int, int], cell: float, rng: np.random.Generator) -> np.ndarray:
@@ -67,10 +67,8 @@ def _bumps(length: int, step: float) -> sparse.csr_array:
 
 def warp(points: np.ndarray, amount: float, cell: float, rng: np.random.Generator) -> np.ndarray:
     """Push the points ``(2, H, W)`` about by some ``amount``, so that what is drawn on them is irregular."""
-    push = np.stack(
-        [smooth_noise(points.shape[1:], cell, rng) for _ in range(2)], dtype=points.dtype, casting="same_kind"
-    )
-    return points + points.dtype.type(amount) * push
+    push = amount * np.stack([smooth_noise(points.shape[1:], cell, rng) for _ in range(2)])
+    return points + push.astype(points.dtype)
 
 
 def ellipse(points: np.ndarray, centre: np.ndarray, radius: float, stretch: float, angle: float) -> np.ndarray:
