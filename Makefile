@@ -16,15 +16,15 @@ help:
 setup: .venv/done
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 # Small pictures and few epochs, so that it is quick; the rest is the bundle as it is.
-DEMO := --ckpt_dir demo/models --image_size "[64,64]" --hiding\#patch_size 8 --max_epochs 22 --val_interval 2 \
-  --batch_size 4 --learning_rate 0.01
+DEMO := --ckpt_dir demo/models --image_size "[64,64]" --hiding\#patch_size 8 --max_epochs 21 --val_interval 3 \
+  --batch_size 4 --learning_rate 0.008
 demo: setup
 	rm -rf demo
-	$(BIN)/masksup phantoms polyp demo/phantoms --count 120
+	$(BIN)/masksup phantoms polyp demo/phantoms --count 200
 	$(BIN)/masksup phantoms polyp demo/frames --count 8 --seed 1
 	$(RUN) --config_file $(POLYP)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(DEMO)
 	$(RUN) --config_file "['$(POLYP)/train.yaml','$(POLYP)/evaluate.yaml']" \
