@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from masksup_med.data.phantoms import write_phantoms
+
+torch.set_num_threads(1)  # tests run in as many processes as there are cores
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ def draw_phantoms(count: int = 4) -> None:
     for mask in sorted((DEMO / "masks").glob("*.png"))[:count]:
         frame = read_image(DEMO / "frames" / "images" / mask.name)
         hidden = np.moveaxis(np.asarray(hide(np.moveaxis(frame, -1, 0))[0]), 0, -1)
-        found = draw_overlay(frame, read_label(mask), read_label(DEMO / "frames" / "labels" / mask.name))
+        truth = read_label(DEMO / "frames" / "labels" / mask.name)
+        found = draw_overlay(frame, read_label(mask) > 0, truth > 0)
         columns.append(np.concatenate([frame, hidden, found]))
     write_picture(HERE / "phantoms.jpg", np.concatenate(columns, axis=1))
 

@@ -26,8 +26,9 @@ class Progress:
 
     def attach(self, engine: Workflow) -> None:
         """Report on this trainer; attach after the handler that validates."""
-        engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        if engine.state.rank == 0:
+            engine.add_event_handler(Events.STARTED, self.start)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def start(self, engine: Workflow) -> None:
         """Start the clock."""

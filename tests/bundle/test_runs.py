@@ -164,6 +164,24 @@ def test_killed_training_resumes_to_the_same_weights(phantoms, tmp_path):
     assert run.info.status == "FINISHED"
 
 
+def test_two_processes_train_one_model(phantoms, tmp_path):
+    settings = {
+        "dataset_dir": str(phantoms("polyp")), "output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models"),
+        "max_epochs": "2", "image_size": "[64,64]", "network_def#channels": "[4,8]", "network_def#strides": "[2]",
+        "network_def#num_res_units": "0", "batch_size": "2",
+        "config_file": str(files_of("polyp_masksup", "train.yaml", "multi_gpu_train.yaml")),
+    }  # fmt: skip
+    arguments = [x for k, v in settings.items() for x in (f"--{k}", v)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run([*command, "-m", "monai.bundle", "run", *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert [run.info.status for run in tracked_runs(tmp_path)] == ["FINISHED"]
+    state = torch.load(tmp_path / "checkpoint.pt")
+    assert state["epoch"] == 2
+    assert not any(key.startswith("module.") for key in state["network"])
+    assert state["validator"]["best_metric_epoch"] in (1, 2)
+
+
 def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, tmp_path):
     train("polyp_masksup", phantoms("polyp"), tmp_path)
     with pytest.raises(RuntimeError) as caught:

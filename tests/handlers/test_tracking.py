@@ -25,8 +25,6 @@ from masksup_med.errors import SettingError
 from masksup_med.handlers.provenance import read_passport
 from masksup_med.handlers.tracking import MLflowTracker
 
-torch.set_num_threads(1)
-
 
 class Fail:
     """Handler that raises, or does something as bad, in the second epoch."""
