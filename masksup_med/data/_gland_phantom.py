@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.measure import label as connected
 from skimage.segmentation import find_boundaries
 
-from masksup_med.data._polyp_phantom import ellipse, grid, recorded, smooth_noise, somewhere, warp
+from masksup_med.data._drawing import ellipse, grid, recorded, smooth_noise, somewhere, warp
 
 __all__ = ["draw_tissue"]
 

@@ -21,6 +21,7 @@ from PIL import Image
 from masksup_med.data._gland_phantom import draw_tissue
 from masksup_med.data._polyp_phantom import draw_colon
 from masksup_med.errors import SettingError
+from masksup_med.outputs.atomic import atomic_path
 
 __all__ = ["TASKS", "gland_phantom", "polyp_phantom", "write_phantoms"]
 
@@ -121,6 +122,5 @@ def _emptied(folder: Path) -> Path:
 
 
 def _write_png(array: np.ndarray, path: Path) -> None:
-    part = path.with_suffix(".part")
-    Image.fromarray(array).save(part, format="PNG")
-    os.replace(part, path)
+    with atomic_path(path) as temporary:
+        Image.fromarray(array).save(temporary)

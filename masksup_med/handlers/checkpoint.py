@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Events
-from ignite.handlers import DiskSaver
 from monai.engines import Workflow
 
 from masksup_med.errors import CheckpointError, MissingDataError
+from masksup_med.outputs.atomic import atomic_path, sweep
 
 __all__ = ["BestModelSaver", "TrainingState", "WeightsLoader", "load_weights"]
 
@@ -48,8 +49,8 @@ class BestModelSaver:
 class TrainingState:
     """Save everything that training needs to go on after an epoch, and take it up again.
 
-    One file is kept, replaced at the end of every epoch. Random numbers need no place in it, because
-    :class:`~masksup_med.handlers.EpochSeed` derives them from the epoch.
+    One file is kept, replaced at the end of every epoch; what a killed process left half-written is removed. Random
+    numbers need no place in it, because :class:`~masksup_med.handlers.EpochSeed` derives them from the epoch.
 
     Args:
         path: file to write to and resume from.
@@ -72,6 +73,7 @@ class TrainingState:
 
     def start(self, engine: Workflow) -> None:
         """Take up the saved state if asked to, and save from now on, after all other handlers of an epoch's end."""
+        sweep(self.path)
         self.load(engine)
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
@@ -191,5 +193,7 @@ def _read(path: Path) -> Any:
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:
-    """Write on the first process only, to a temporary name and then in one step to the final one."""
-    DiskSaver(str(path.parent), atomic=True, create_dir=True, require_empty=False)(content, path.name)
+    """Write on the first process only, whole or not at all."""
+    if idist.get_rank() == 0:
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)

@@ -103,7 +103,7 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     before = (tmp_path / "checkpoint.pt").read_bytes()
 
     def disk_full(content, file, **kwargs):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", disk_full)
@@ -111,6 +111,13 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         train(tmp_path, epochs=2, resume=True)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "models"]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    (tmp_path / ".checkpoint.abc123.pt").write_bytes(b"half")
+    (tmp_path / "other.pt").write_bytes(b"not ours")
+    train(tmp_path, epochs=1)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "models", "other.pt"]
 
 
 def test_weights_loader_loads_before_the_first_batch(tmp_path):
