@@ -7,6 +7,7 @@ Nothing written here holds an absolute path below the user's home folder.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -95,11 +96,13 @@ def relative_paths(datalist: dict[str, list[dict[str, Any]]]) -> dict[str, list[
     return _map_text(datalist, shorten)
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     """Installed versions of this package, of what it directly depends on, and of Python."""
     needed = [line for line in metadata.requires("masksup-med") or [] if "extra ==" not in line]
     names = ["masksup-med", *sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed)]
-    return {**{name: metadata.version(name) for name in names}, "python": platform.python_version()}
+    installed = {dist.name.lower(): dist.version for dist in metadata.distributions()}
+    return {**{name: installed.get(name, "missing") for name in names}, "python": platform.python_version()}
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
