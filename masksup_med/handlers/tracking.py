@@ -55,8 +55,6 @@ class MLflowTracker(MLFlowHandler):
         datalist: the data, each list by its name.
         weights: file of the weights that are trained or evaluated.
         overlays: how many of the first images of a validation are drawn.
-        resume_run_id: a run to continue. A checkpoint that holds this tracker sets it through
-            :meth:`load_state_dict`.
 
     Raises:
         SettingError: ``kind`` is neither ``train`` nor ``evaluate``.
@@ -77,7 +75,6 @@ class MLflowTracker(MLFlowHandler):
         datalist: dict[str, list[dict[str, Any]]] | None = None,
         weights: str | os.PathLike[str] | None = None,
         overlays: int = 4,
-        resume_run_id: str | None = None,
     ) -> None:
         if kind not in ("train", "evaluate"):
             raise SettingError(f"kind of tracking must be 'train' or 'evaluate', got {kind!r}.")
@@ -93,7 +90,7 @@ class MLflowTracker(MLFlowHandler):
         self.weights = None if weights is None else Path(weights)
         self.overlays = overlays
         self.cur_run = None
-        self._resume_run_id = resume_run_id
+        self._resume_run_id: str | None = None
         self._run_id: str | None = None
         self._best: dict[str, Any] | None = None
         self._samples: list[dict[str, Any]] = []

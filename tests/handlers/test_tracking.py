@@ -254,15 +254,14 @@ def killed_run(output_dir, experiment_name):
             train(tracker, items, trainer_handlers=[Fail(tell_and_act)])
 
 
-@pytest.mark.parametrize("by", ["checkpoint", "argument"])
-def test_resumed_training_continues_its_run(tracker_of, items, client, by):
+def test_resumed_training_continues_its_run(tracker_of, items, client):
     first = tracker_of(settings={"max_epochs": 2})
     with pytest.raises(RuntimeError):
         train(first, items, trainer_handlers=[Fail(raiser(RuntimeError("broken")))])
     state = first.state_dict()
     assert state == {"run_id": first.run_id}
-    second = tracker_of(settings={"max_epochs": 4}, resume_run_id=state["run_id"] if by == "argument" else None)
-    train(second, items, load=state if by == "checkpoint" else None)
+    second = tracker_of(settings={"max_epochs": 4})
+    train(second, items, load=state)
     assert second.run_id == first.run_id
     run = client.get_run(first.run_id)
     assert run.info.status == "FINISHED"
