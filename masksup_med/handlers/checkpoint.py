@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from masksup_med.errors import CheckpointError, MissingDataError
+from masksup_med.networks.weights import check_fits, read_state
 from masksup_med.outputs.atomic import atomic_path, sweep
 
 __all__ = ["BestModelSaver", "TrainingState", "WeightsLoader", "load_weights"]
@@ -90,7 +90,7 @@ class TrainingState:
         if not self.path.is_file():
             logger.info("Nothing to resume at %s: training starts at epoch 1.", self.path)
             return
-        content, objects = _read(self.path), self._with_scaler(engine)
+        content, objects = read_state(self.path), self._with_scaler(engine)
         missing = [name for name in ("epoch", *objects) if name not in content]
         if missing:
             raise CheckpointError(f"{self.path} lacks {', '.join(missing)}; resume with the settings it was made with.")
@@ -140,7 +140,7 @@ def load_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"No weights at {path}; train the bundle first, or give the file with --ckpt_path.")
-    _restore(network, _read(path), path)
+    _restore(network, read_state(path), path)
     logger.info("Weights of %s loaded.", path)
 
 
@@ -156,40 +156,12 @@ def _restore(obj: Any, state: Mapping[str, Any], path: Path) -> None:
         return
     obj = _unwrapped(obj)
     if isinstance(obj, torch.nn.Module):
-        _check_fits(obj, state, path)
+        check_fits(state, obj.state_dict(), path, type(obj).__name__)
     obj.load_state_dict(state)
-
-
-def _check_fits(network: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    wanted = network.state_dict()
-    for key in [*wanted, *state]:
-        here, there = (_shape(side.get(key)) for side in (wanted, state))
-        if here != there:
-            raise CheckpointError(
-                f"{path} does not fit the network {type(network).__name__}: {key!r} is {there} in the file and {here} "
-                "in the network; use the settings that it was trained with."
-            )
-
-
-def _shape(value: Any) -> str:
-    if value is None:
-        return "missing"
-    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def _unwrapped(obj: Any) -> Any:
     return obj.module if isinstance(obj, torch.nn.parallel.DistributedDataParallel) else obj
-
-
-def _read(path: Path) -> Any:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(f"Cannot read {path} as a checkpoint: {reason} Give an undamaged file.") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state_dict; give a weights file.")
-    return content
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:

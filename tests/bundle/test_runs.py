@@ -19,6 +19,7 @@ from PIL import Image
 from masksup_med.bundle import bundle_names, find_bundle, overlays
 from masksup_med.data import load_datalist, read_label
 from masksup_med.errors import CheckpointError, DataError, MaskSupError, MissingDataError, SettingError
+from masksup_med.networks import NETWORKS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = {
@@ -27,6 +28,7 @@ SMALL = {
 }
 TINY_NETWORK = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
 OVERLAYS = sorted(str(file.relative_to(overlays())) for file in overlays().rglob("*.yaml"))
+NETWORK_OVERLAYS = [overlay for overlay in OVERLAYS if overlay.startswith("network/")]
 
 
 def files_of(name, *files):
@@ -34,13 +36,12 @@ def files_of(name, *files):
 
 
 def run(name, *files, kind="train", **settings):
+    network = {} if set(files) & set(NETWORK_OVERLAYS) else TINY_NETWORK
     workflow = ConfigWorkflow(
         config_file=files_of(name, *files),
         workflow_type=kind,
         logging_file=False,
-        **SMALL[name],
-        **TINY_NETWORK,
-        **settings,
+        **{**SMALL[name], **network, **settings},
     )
     workflow.initialize()
     workflow.run()
@@ -99,7 +100,7 @@ def test_train_evaluate_infer(name, phantoms, tmp_path):
     np.testing.assert_array_equal(first, read_label(masks / "sub" / "again.png"))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay not in NETWORK_OVERLAYS])
 @pytest.mark.parametrize("name", bundle_names())
 def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
     out = tmp_path_factory.getbasetemp() / "overlays"  # one tracking store for all: making one takes seconds
@@ -120,6 +121,38 @@ def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_
             < hidden
             < {"low": 0.15, "medium": 0.4, "high": 0.65}[level]
         )
+
+
+@pytest.mark.parametrize("overlay", NETWORK_OVERLAYS)
+@pytest.mark.parametrize("name", bundle_names())
+def test_every_network_trains_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
+    out = tmp_path_factory.getbasetemp() / "overlays"
+    size = {key: [16, 16] if "kiunet" in overlay else [32, 32] for key in SMALL[name]}
+    workflow = train(name, phantoms(name.split("_")[0]), out, overlay, **size)
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert trainer.state.iteration == 2
+    assert trainer.state.metrics["train_loss_similarity"] > 0
+    assert type(trainer.network) is NETWORKS[Path(overlay).stem].network
+
+
+def test_infer_with_another_network(phantoms, tmp_path):
+    overlay, folder = "network/res_unet.yaml", phantoms("polyp")
+    train("polyp_masksup", folder, tmp_path, overlay, image_size=[32, 32])
+    run(
+        "polyp_masksup", "inference.yaml", overlay, kind="infer", image_size=[32, 32],
+        dataset_dir=str(folder / "images"), output_dir=str(tmp_path / "masks"),
+        ckpt_path=str(tmp_path / "models" / "model.pt"),
+    )  # fmt: skip
+    assert len(list((tmp_path / "masks").iterdir())) == 10
+
+
+def test_deep_supervision(phantoms, tmp_path):
+    loss = {"_target_": "DeepSupervisionLoss", "loss": {"_target_": "DiceCELoss", "sigmoid": True}}
+    workflow = train(
+        "polyp_masksup", phantoms("polyp"), tmp_path, "network/unet_plus_plus.yaml", image_size=[32, 32],
+        **{"network_def#deep_supervision": True, "loss#segmentation_loss": loss},
+    )  # fmt: skip
+    assert workflow.parser.get_parsed_content("train#trainer").state.metrics["train_loss_context"] > 0
 
 
 def test_overlays_stack_on_each_other(phantoms, tmp_path):

@@ -1,0 +1,169 @@
+"""Weights from files and from timm's hub: they fit completely, or are refused by naming what does not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from masksup_med.errors import CheckpointError, MissingDataError, SettingError
+from masksup_med.networks._timm import import_timm
+
+__all__ = ["check_fits", "pretrained_state", "read_state"]
+
+logger = logging.getLogger("masksup_med")
+
+
+def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Return weights for all of a timm encoder but its classifier.
+
+    A stem for another number of channels is adapted: every new channel gets the mean of the file's channels, scaled so
+    that an image that is the same in all channels gives the same features as before.
+
+    Args:
+        encoder: timm's name of the encoder, such as ``"resnet34"``.
+        in_channels: channels of the image.
+        weights: path of a ``.safetensors`` or ``.pth`` file, in timm's naming or, for LeViT, that of Meta's published
+            files; or ``"imagenet"`` to take, and if need be download, those that timm names.
+
+    Raises:
+        MissingDataError: when there is no such file, or it cannot be downloaded.
+        CheckpointError: when the file cannot be read or does not fit; the message names keys.
+        SettingError: when timm has no ImageNet weights for the encoder.
+    """
+    path = _imagenet_file(encoder) if weights == "imagenet" else Path(weights)
+    if not path.is_file():
+        raise MissingDataError(f"No weights at {path}; give the path of a .safetensors or .pth file, or 'imagenet'.")
+    reference = import_timm().create_model(encoder, num_classes=0)
+    config = reference.pretrained_cfg
+    wanted = reference.state_dict()
+    state = _without(read_state(path), config["classifier"])
+    if "patch_embed.0.c.weight" in state:
+        state = _renamed_in_order(state, wanted, path)
+    state = {key: _like_convolution(value, wanted.get(key)) for key, value in state.items()}
+    stem = f"{config['first_conv']}.weight"
+    if stem in state:
+        channels = state[stem].shape[1]
+        wanted[stem] = wanted[stem][:, :1].expand(-1, channels, -1, -1)
+        check_fits(state, wanted, path, encoder)
+        if channels != in_channels:
+            mean = state[stem].mean(1, keepdim=True) * (channels / in_channels)
+            state[stem] = mean.expand(-1, in_channels, -1, -1).contiguous()
+    check_fits(state, {**wanted, stem: state.get(stem)}, path, encoder)
+    return state
+
+
+def check_fits(state: Mapping[str, Any], wanted: Mapping[str, Any], path: str | os.PathLike, network: str) -> None:
+    """Compare the keys and shapes of a ``state_dict`` with those that a network has.
+
+    Args:
+        state: what was read.
+        wanted: what the network has.
+        path: where ``state`` was read, for the message.
+        network: what is to be loaded, for the message.
+
+    Raises:
+        CheckpointError: when they differ; the message says how the first differing key does, and names two more.
+    """
+    differing = [key for key in [*wanted, *(key for key in state if key not in wanted)] if _differ(state, wanted, key)]
+    if not differing:
+        return
+    first, *others = differing
+    here, there = _shape(wanted.get(first)), _shape(state.get(first))
+    more = f", and so do {len(others)} more ({', '.join(others[:2])}{', …' * (len(others) > 2)})" if others else ""
+    raise CheckpointError(
+        f"{path} does not fit the network {network}: {first!r} is {there} in the file and {here} in the network{more}; "
+        "use the network and the settings that the weights were trained with."
+    )
+
+
+def read_state(path: str | os.PathLike) -> Mapping[str, Any]:
+    """Read a ``.safetensors`` file, or what ``torch.save`` wrote of plain tensors and numbers.
+
+    Raises:
+        CheckpointError: when it cannot be read, or holds something else.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        is_safe = Path(path).suffix == ".safetensors"
+        content = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"Cannot read {path} as a checkpoint: {reason} Give an undamaged file.") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state_dict; give a weights file.")
+    return content
+
+
+def _imagenet_file(encoder: str) -> Path:
+    """Return timm's file for an encoder, from Hugging Face's cache or, where it is not there yet, downloaded."""
+    import huggingface_hub as hub
+
+    config = import_timm().get_pretrained_cfg(encoder)
+    if config is None or not config.hf_hub_id:
+        raise SettingError(f"timm has no ImageNet weights for {encoder!r}; give the path of a file instead.")
+    repository, name = config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+    logger.info("ImageNet weights: %s of %s, licence %s.", name, repository, config.license or "not stated")
+    try:
+        return Path(hub.hf_hub_download(repository, name, local_files_only=True))
+    except OSError:
+        pass
+    try:
+        # One quick question first: without a network, the download alone would try for half a minute.
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=5)
+        return Path(hub.hf_hub_download(repository, name))
+    except Exception as error:  # the HTTP library's own families of errors
+        raise MissingDataError(
+            f"Cannot download {name} of {repository} ({type(error).__name__}); where there is a network, get it from "
+            f"{hub.constants.ENDPOINT}/{repository}/resolve/main/{name}, and give its path as weights."
+        ) from error
+
+
+def _without(state: Mapping[str, Any], classifier: str | tuple[str, ...]) -> dict[str, Any]:
+    """Return the weights themselves, without what only classification or an older timm needs."""
+    state = state.get("model", state.get("state_dict", state))
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    heads = tuple(f"{name.split('.')[0]}." for name in names)
+    return {key: value for key, value in state.items() if not key.startswith(heads) and "bias_idxs" not in key}
+
+
+def _renamed_in_order(state: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Give Meta's LeViT weights timm's names: both list the same layers in the same order."""
+    if len(state) != len(wanted):
+        raise CheckpointError(
+            f"{path} does not fit: it has {len(state)} tensors from {next(iter(state))!r} to {list(state)[-1]!r}, "
+            f"the network {len(wanted)}; choose the encoder that the weights are for."
+        )
+    return dict(zip(wanted, state.values(), strict=True))
+
+
+def _like_convolution(value: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
+    """Return a linear layer's weights as those of a 1 × 1 convolution where the network has one."""
+    if wanted is not None and wanted.ndim == 4 and value.ndim == 2:
+        return value[:, :, None, None]
+    return value
+
+
+def _differ(state: Mapping[str, Any], wanted: Mapping[str, Any], key: str) -> bool:
+    return _shape(state.get(key)) != _shape(wanted.get(key))
+
+
+def _shape(value: Any) -> str:
+    if value is None:
+        return "missing"
+    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
