@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -33,14 +34,24 @@ def create_encoder(name: str, in_channels: int, weights: str | None = None, **op
     from masksup_med.networks.weights import pretrained_state
 
     timm = import_timm()
-    if not timm.is_model(name):
-        alike = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5]
-        hint = f"choose one such as {', '.join(alike)}" if alike else "see timm.list_models()"
-        raise SettingError(f"timm knows no encoder {name!r}; {hint}.")
+    _check_name(timm, name)
     overlay = {} if weights is None else {"state_dict": pretrained_state(name, in_channels, weights)}
-    return timm.create_model(
+    encoder = timm.create_model(
         name, pretrained=bool(overlay), pretrained_cfg_overlay=overlay, in_chans=in_channels, num_classes=0, **options
     )
+    encoder.pretrained_cfg.pop("state_dict", None)  # timm would keep these weights beside its own
+    return encoder
+
+
+def _check_name(timm: ModuleType, name: str) -> None:
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        alike = timm.list_models(f"*{architecture.split('_')[0]}*")[:5]
+        hint = f"choose one such as {', '.join(alike)}" if alike else "see timm.list_models()"
+        raise SettingError(f"timm knows no encoder {name!r}; {hint}.")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise SettingError(f"timm has no weights {tag!r} of {architecture}; choose one of {', '.join(tags) or 'none'}.")
 
 
 @cache
@@ -53,6 +64,7 @@ def import_timm() -> ModuleType:
     _library()
     import timm
 
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns about what is checked here before
     return timm
 
 

@@ -6,6 +6,7 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import nn
 
+from masksup_med.errors import SettingError
 from masksup_med.networks._sizes import crop_to, pad_to_multiple, resize_to
 from masksup_med.networks._timm import create_encoder
 
@@ -30,7 +31,7 @@ class HRNet(nn.Module):
         ``(B, in_channels, H, W)`` to logits ``(B, out_channels, H, W)``.
 
     Raises:
-        SettingError: when timm knows no such encoder.
+        SettingError: when timm knows no such HRNet.
         MissingDataError: when there are no such weights.
         CheckpointError: when the weights do not fit.
     """
@@ -39,6 +40,8 @@ class HRNet(nn.Module):
         self, in_channels: int, out_channels: int, encoder: str = "hrnet_w18_small_v2", weights: str | None = None
     ) -> None:
         super().__init__()
+        if not encoder.startswith("hrnet"):
+            raise SettingError(f"encoder is {encoder!r}; choose one of timm's HRNets, such as 'hrnet_w18'.")
         self.encoder = create_encoder(
             encoder, in_channels, weights, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
         )

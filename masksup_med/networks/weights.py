@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,22 +38,15 @@ def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike)
     path = _imagenet_file(encoder) if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise MissingDataError(f"No weights at {path}; give the path of a .safetensors or .pth file, or 'imagenet'.")
-    reference = import_timm().create_model(encoder, num_classes=0)
-    config = reference.pretrained_cfg
-    wanted = reference.state_dict()
-    state = _without(read_state(path), config["classifier"])
+    reference = import_timm().create_model(encoder, num_classes=0, in_chans=in_channels)
+    config, wanted = reference.pretrained_cfg, reference.state_dict()
+    state = _without(read_state(path), _names(config["classifier"]), wanted)
     if "patch_embed.0.c.weight" in state:
         state = _renamed_in_order(state, wanted, path)
     state = {key: _like_convolution(value, wanted.get(key)) for key, value in state.items()}
-    stem = f"{config['first_conv']}.weight"
-    if stem in state:
-        channels = state[stem].shape[1]
-        wanted[stem] = wanted[stem][:, :1].expand(-1, channels, -1, -1)
-        check_fits(state, wanted, path, encoder)
-        if channels != in_channels:
-            mean = state[stem].mean(1, keepdim=True) * (channels / in_channels)
-            state[stem] = mean.expand(-1, in_channels, -1, -1).contiguous()
-    check_fits(state, {**wanted, stem: state.get(stem)}, path, encoder)
+    for stem in _names(config["first_conv"]):
+        _adapt_channels(state, f"{stem}.weight", in_channels)
+    check_fits(state, wanted, path, encoder)
     return state
 
 
@@ -88,23 +80,16 @@ def read_state(path: str | os.PathLike) -> Mapping[str, Any]:
     Raises:
         CheckpointError: when it cannot be read, or holds something else.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         is_safe = Path(path).suffix == ".safetensors"
         content = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # a damaged file can fail in any of the ways its reader knows
         reason = str(error).split("\n")[0]
-        raise CheckpointError(f"Cannot read {path} as a checkpoint: {reason} Give an undamaged file.") from error
+        raise CheckpointError(
+            f"Cannot read {path} as a checkpoint: {reason} Give an undamaged file of nothing but tensors and numbers."
+        ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state_dict; give a weights file.")
     return content
@@ -134,29 +119,45 @@ def _imagenet_file(encoder: str) -> Path:
         ) from error
 
 
-def _without(state: Mapping[str, Any], classifier: str | tuple[str, ...]) -> dict[str, Any]:
-    """Return the weights themselves, without what only classification or an older timm needs."""
-    state = state.get("model", state.get("state_dict", state))
-    names = (classifier,) if isinstance(classifier, str) else classifier
-    heads = tuple(f"{name.split('.')[0]}." for name in names)
-    return {key: value for key, value in state.items() if not key.startswith(heads) and "bias_idxs" not in key}
+def _names(setting: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (setting,) if isinstance(setting, str) else tuple(setting)
 
 
-def _renamed_in_order(state: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _without(
+    state: Mapping[Any, Any], classifiers: tuple[str, ...], wanted: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Return the weights themselves, without what only classification or an older version needs."""
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    heads = tuple(f"{name.split('.')[0]}." for name in classifiers)
+    named = {str(key): value for key, value in state.items()}
+    return {k: v for k, v in named.items() if k in wanted or not (k.startswith(heads) or k.endswith("bias_idxs"))}
+
+
+def _renamed_in_order(state: Mapping[str, Any], wanted: Mapping[str, torch.Tensor], path: Path) -> dict[str, Any]:
     """Give Meta's LeViT weights timm's names: both list the same layers in the same order."""
-    if len(state) != len(wanted):
+    kinds, wanted_kinds = ([key.rsplit(".", 1)[-1] for key in keys] for keys in (state, wanted))
+    if kinds != wanted_kinds:
         raise CheckpointError(
-            f"{path} does not fit: it has {len(state)} tensors from {next(iter(state))!r} to {list(state)[-1]!r}, "
-            f"the network {len(wanted)}; choose the encoder that the weights are for."
+            f"{path} does not fit: it has {len(state)} tensors from {next(iter(state))!r} to {list(state)[-1]!r}, and "
+            f"the network {len(wanted)} in another order; give Meta's own file for this encoder."
         )
     return dict(zip(wanted, state.values(), strict=True))
 
 
-def _like_convolution(value: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
+def _like_convolution(value: Any, wanted: torch.Tensor | None) -> Any:
     """Return a linear layer's weights as those of a 1 × 1 convolution where the network has one."""
-    if wanted is not None and wanted.ndim == 4 and value.ndim == 2:
+    if isinstance(value, torch.Tensor) and wanted is not None and wanted.ndim == 4 and value.ndim == 2:
         return value[:, :, None, None]
     return value
+
+
+def _adapt_channels(state: dict[str, Any], stem: str, in_channels: int) -> None:
+    weight = state.get(stem)
+    if isinstance(weight, torch.Tensor) and weight.ndim == 4 and weight.shape[1] != in_channels:
+        mean = weight.mean(1, keepdim=True) * (weight.shape[1] / in_channels)
+        state[stem] = mean.expand(-1, in_channels, -1, -1).contiguous()
 
 
 def _differ(state: Mapping[str, Any], wanted: Mapping[str, Any], key: str) -> bool:
