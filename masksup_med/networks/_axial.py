@@ -140,12 +140,13 @@ class _AxialAttention(nn.Module):
         self.qkv = nn.Conv1d(channels, 2 * channels, kernel_size=1, bias=False)
         nn.init.normal_(self.qkv.weight, std=channels**-0.5)
         self.norm_qkv = nn.BatchNorm1d(2 * channels)
-        terms = 1 if length is None else 3
-        self.norm_similarity = nn.BatchNorm2d(terms * self.groups)
-        self.norm_output = nn.BatchNorm1d(channels if length is None else 2 * channels)
-        self.positions = None if length is None else _RelativePositions(self.width, length)
-        # Of query with position, key with position, value, and position in the output; query with key has none.
-        self.gates = nn.Parameter(torch.tensor([0.1, 0.1, 1.0, 0.1])) if gated else None
+        self.norm_qk, self.norm_sv = nn.BatchNorm2d(self.groups), nn.BatchNorm1d(channels)
+        self.positions = None
+        if length is not None:
+            self.positions = _RelativePositions(self.width, length)
+            self.norm_qr, self.norm_kr = nn.BatchNorm2d(self.groups), nn.BatchNorm2d(self.groups)
+            self.norm_sr = nn.BatchNorm1d(channels)
+        self.gates = nn.Parameter(torch.tensor([0.1, 0.1, 1.0, 0.1])) if gated else None  # of qr, kr, sv and sr
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         lines = x.permute(0, 5 - self.axis, 1, self.axis)  # (B, the other axis, C, this axis)
@@ -153,32 +154,22 @@ class _AxialAttention(nn.Module):
         qkv = self.norm_qkv(self.qkv(lines.reshape(batch * others, channels, length)))
         half = self.width // 2
         q, k, v = qkv.reshape(-1, self.groups, 2 * self.width, length).split([half, half, self.width], dim=2)
+        similarity = self.norm_qk(torch.einsum("bgci,bgcj->bgij", q, k))
         if self.positions is None:
-            similarity = self.norm_similarity(torch.einsum("bgci,bgcj->bgij", q, k))
-            out = self.norm_output(torch.einsum("bgij,bgcj->bgci", similarity.softmax(3), v).flatten(1, 2))
+            out = self.norm_sv(torch.einsum("bgij,bgcj->bgci", similarity.softmax(3), v).flatten(1, 2))
         else:
-            out = self._attend_with_positions(q, k, v, self.positions(length))
+            q_at, k_at, v_at = self.positions(length).split([half, half, self.width], dim=0)
+            qr = self.norm_qr(torch.einsum("bgci,cij->bgij", q, q_at))
+            kr = self.norm_kr(torch.einsum("bgci,cij->bgji", k, k_at))
+            if self.gates is not None:
+                qr, kr = self.gates[0] * qr, self.gates[1] * kr
+            weights = (similarity + qr + kr).softmax(3)
+            sv = self.norm_sv(torch.einsum("bgij,bgcj->bgci", weights, v).flatten(1, 2))
+            sr = self.norm_sr(torch.einsum("bgij,cij->bgci", weights, v_at).flatten(1, 2))
+            if self.gates is not None:
+                sv, sr = self.gates[2] * sv, self.gates[3] * sr
+            out = sv + sr
         return out.reshape(batch, others, channels, length).permute(self._way_back())
-
-    def _attend_with_positions(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: torch.Tensor
-    ) -> torch.Tensor:
-        half = self.width // 2
-        q_at, k_at, v_at = positions.split([half, half, self.width], dim=0)
-        qk = torch.einsum("bgci,bgcj->bgij", q, k)
-        qr = torch.einsum("bgci,cij->bgij", q, q_at)
-        kr = torch.einsum("bgci,cij->bgji", k, k_at)
-        terms = self.norm_similarity(torch.cat([qk, qr, kr], dim=1)).unflatten(1, (3, self.groups))
-        if self.gates is not None:
-            terms = terms * torch.cat([torch.ones_like(self.gates[:1]), self.gates[:2]])[:, None, None, None]
-        weights = terms.sum(1).softmax(3)
-        sv = torch.einsum("bgij,bgcj->bgci", weights, v)
-        sr = torch.einsum("bgij,cij->bgci", weights, v_at)
-        outputs = self.norm_output(torch.stack([sv, sr], dim=3).flatten(1, 3))
-        outputs = outputs.unflatten(1, (-1, 2))
-        if self.gates is not None:
-            outputs = outputs * self.gates[2:, None]
-        return outputs.sum(2)
 
     def _way_back(self) -> list[int]:
         return [0, 2, 3, 1] if self.axis == 2 else [0, 2, 1, 3]

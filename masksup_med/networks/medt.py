@@ -18,7 +18,7 @@ class MedT(nn.Module):
     Valanarasu et al., "Medical Transformer", MICCAI 2021. Any input size: padded to a multiple of 32, and the tables of
     relative positions interpolated. The local branch takes every tile of 32 × 32 pixels, the size it has in the
     published code at 128 × 128; there, a larger image's tiles beyond the first 128 pixels are left out. Gates are
-    learned from the start. The published code's 35 536 parameters of unused 1 × 1 convolutions (2.3 %) are left out.
+    learned from the start. The 35 570 parameters that the published code declares and never uses (2.3 %) are left out.
 
     Args:
         in_channels: channels of the image.

@@ -67,7 +67,7 @@ def check_fits(state: Mapping[str, Any], wanted: Mapping[str, Any], path: str | 
         return
     first, *others = differing
     here, there = _shape(wanted.get(first)), _shape(state.get(first))
-    more = f", and so do {len(others)} more ({', '.join(others[:2])}{', …' * (len(others) > 2)})" if others else ""
+    more = f", and {len(others)} more ({', '.join(others[:2])}{', …' * (len(others) > 2)}) differ too" if others else ""
     raise CheckpointError(
         f"{path} does not fit the network {network}: {first!r} is {there} in the file and {here} in the network{more}; "
         "use the network and the settings that the weights were trained with."

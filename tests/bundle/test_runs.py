@@ -127,7 +127,7 @@ def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_
 @pytest.mark.parametrize("name", bundle_names())
 def test_every_network_trains_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
     out = tmp_path_factory.getbasetemp() / "overlays"
-    size = {key: [16, 16] if "kiunet" in overlay else [32, 32] for key in SMALL[name]}
+    size = {key: [24, 24] if "kiunet" in overlay else [32, 32] for key in SMALL[name]}
     workflow = train(name, phantoms(name.split("_")[0]), out, overlay, **size)
     trainer = workflow.parser.get_parsed_content("train#trainer")
     assert trainer.state.iteration == 2

@@ -12,38 +12,34 @@ def attention_along_a_line(attention, line):
     """Medical Transformer, equation 3, for one line ``(C, L)``, place by place and head by head."""
     width, length = attention.width, line.shape[1]
     qkv = attention.norm_qkv(attention.qkv(line[None]))[0]
-    table = attention.positions.table if attention.positions is not None else None
-    gates = attention.gates if attention.gates is not None else torch.ones(4)
-    scale, shift = _affine(attention.norm_similarity)
-    out_scale, out_shift = _affine(attention.norm_output)
+    table = None if attention.positions is None else attention.positions.table
+    gates = torch.ones(4) if attention.gates is None else attention.gates
     out = torch.zeros_like(line)
     for head in range(8):
         q, k, v = qkv[head * 2 * width : (head + 1) * 2 * width].split([width // 2, width // 2, width])
         for i in range(length):
             logits = torch.zeros(length)
             for j in range(length):
-                terms = [(q[:, i] @ k[:, j], torch.tensor(1.0))]
+                logits[j] = normed(attention.norm_qk, head, q[:, i] @ k[:, j])
                 if table is not None:
                     q_at = table[: width // 2, i - j + length - 1]
                     k_at = table[width // 2 : width, j - i + length - 1]
-                    terms += [(q[:, i] @ q_at, gates[0]), (k[:, j] @ k_at, gates[1])]
-                for kind, (term, gate) in enumerate(terms):
-                    logits[j] += gate * (term * scale[kind * 8 + head] + shift[kind * 8 + head])
+                    logits[j] += gates[0] * normed(attention.norm_qr, head, q[:, i] @ q_at)
+                    logits[j] += gates[1] * normed(attention.norm_kr, head, k[:, j] @ k_at)
             weights = logits.softmax(0)
             for channel in range(width):
-                values = [v[channel] @ weights]
+                row = head * width + channel
+                out[row, i] = normed(attention.norm_sv, row, v[channel] @ weights)
                 if table is not None:
-                    values.append(sum(weights[j] * table[width + channel, i - j + length - 1] for j in range(length)))
-                for kind, value in enumerate(values):
-                    row = (head * width + channel) * len(values) + kind
-                    gate = gates[2 + kind] if table is not None else 1
-                    out[head * width + channel, i] += gate * (value * out_scale[row] + out_shift[row])
+                    at = sum(weights[j] * table[width + channel, i - j + length - 1] for j in range(length))
+                    out[row, i] *= gates[2]
+                    out[row, i] += gates[3] * normed(attention.norm_sr, row, at)
     return out
 
 
-def _affine(norm):
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return scale, norm.bias - norm.running_mean * scale
+def normed(norm, row, value):
+    deviation = (norm.running_var[row] + norm.eps).sqrt()
+    return (value - norm.running_mean[row]) / deviation * norm.weight[row] + norm.bias[row]
 
 
 @pytest.mark.parametrize(("length", "gated"), [(5, True), (5, False), (None, False)])
