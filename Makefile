@@ -1,6 +1,7 @@
 # make setup   make the environment, in .venv
 # make demo    see MaskSup work on generated colonoscopy frames, in a few minutes, on any computer
 # make test    lint, types and tests: the whole gate
+# make test-slow   what takes an hour: every network learns real glands by heart; needs the real data
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -W ignore -m monai.bundle run
 POLYP := bundles/polyp_masksup/configs
 
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test test-slow clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -41,6 +42,9 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 clean:
 	rm -rf .venv demo build dist .*_cache *.egg-info
