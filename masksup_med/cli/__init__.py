@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from masksup_med.cli import bundle, datalist, phantoms
+from masksup_med.cli import bundle, datalist, networks, phantoms
 from masksup_med.errors import MaskSupError
 
 __all__ = ["main"]
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (phantoms, datalist, bundle):
+    for verb in (phantoms, datalist, bundle, networks):
         verb.add(verbs)
     return parser
 

@@ -80,11 +80,8 @@ def read_state(path: str | os.PathLike) -> Mapping[str, Any]:
     Raises:
         CheckpointError: when it cannot be read, or holds something else.
     """
-    from safetensors.torch import load_file
-
     try:
-        is_safe = Path(path).suffix == ".safetensors"
-        content = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+        content = _load(Path(path))
     except Exception as error:  # a damaged file can fail in any of the ways its reader knows
         reason = str(error).split("\n")[0]
         raise CheckpointError(
@@ -93,6 +90,14 @@ def read_state(path: str | os.PathLike) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state_dict; give a weights file.")
     return content
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _imagenet_file(encoder: str) -> Path:

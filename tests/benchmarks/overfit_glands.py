@@ -7,7 +7,7 @@ prints the table of docs/reports/networks.md. Long: some networks take ten minut
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -57,11 +57,14 @@ def overfit(name: str, folder: Path, max_steps: int) -> tuple[int, float, float]
 
 def main() -> None:
     """Print a line of the table per network."""
-    folder, *names = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="GlaS, with images/ and instances/")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="networks; all by default")
+    args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
     print("| network | side | steps | seconds | IoU |\n| --- | ---: | ---: | ---: | ---: |")
-    for name in names or NETWORKS:
-        steps, seconds, iou = overfit(name, Path(folder), max_steps=600)
+    for name in args.names or NETWORKS:
+        steps, seconds, iou = overfit(name, args.folder, max_steps=600)
         print(f"| `{name}` | {SIDES.get(name, 128)} | {steps} | {seconds:.0f} | {iou:.3f} |", flush=True)
 
 

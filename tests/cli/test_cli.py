@@ -1,19 +1,22 @@
 """The command line, run as its users run it."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from masksup_med.cli import main
+from masksup_med.networks import NETWORKS
 
 
 def test_help_names_every_verb_without_importing_torch():
     code = "import sys, masksup_med.cli as c\ntry: c.main(['--help'])\nfinally: assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0
-    assert all(verb in result.stdout for verb in ("phantoms", "datalist", "bundle"))
+    assert all(verb in result.stdout for verb in ("phantoms", "datalist", "bundle", "networks"))
 
 
 def test_version(capsys):
@@ -61,3 +64,25 @@ def test_bundles_are_listed_and_copied(tmp_path, capsys):
     assert "gland_masksup" in capsys.readouterr().out
     assert main(["bundle", "copy", "gland_masksup", str(tmp_path / "mine")]) == 0
     assert (tmp_path / "mine" / "configs" / "train.yaml").is_file()
+
+
+def test_networks_are_timed(monkeypatch, capsys):
+    monkeypatch.setattr("masksup_med.networks.NETWORKS", {"unet": NETWORKS["unet"]})
+    assert main(["networks"]) == 0
+    out, err = capsys.readouterr()
+    assert "measure: 100%" in err
+    line = next(line for line in out.splitlines() if line.startswith("| `unet`"))
+    name, parameters, forward, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+    assert (name, parameters) == ("`unet`", "3.136 M") and float(forward.removesuffix(" ms")) > 0
+
+
+def test_reference_is_what_the_command_prints(monkeypatch, capsys):
+    monkeypatch.setattr("masksup_med.cli.networks._milliseconds", lambda network: 0)
+    main(["networks"])
+
+    def lasting(text):  # all but the measured times, the machine, and the width of columns
+        text = re.sub(r"\d+ ms|torch \S+ on \d+ threads", "", text.replace("\n", " "))
+        return re.sub(r"[- ]+", " ", text).strip()
+
+    reference = Path(__file__).parents[2] / "docs" / "reference" / "networks.md"
+    assert lasting(reference.read_text(encoding="utf-8")) == lasting(capsys.readouterr().out)
