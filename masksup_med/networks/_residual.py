@@ -1,4 +1,4 @@
-"""The residual unit that ResU-Net and ResU-Net++ share."""
+"""What ResU-Net and ResU-Net++ share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import torch
 from monai.networks.layers import Conv, Norm
 from torch import nn
 
-__all__ = ["ResidualUnit"]
+__all__ = ["ResidualUnit", "stem"]
+
+
+def stem(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return two 3 × 3 convolutions, with normalisation and ReLU between them."""
+    conv = Conv[Conv.CONV, spatial_dims]
+    return nn.Sequential(
+        conv(in_channels, out_channels, kernel_size=3, padding=1),
+        Norm[Norm.BATCH, spatial_dims](out_channels),
+        nn.ReLU(),
+        conv(out_channels, out_channels, kernel_size=3, padding=1),
+    )
 
 
 class ResidualUnit(nn.Module):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.layers import Conv, Norm
+from monai.networks.layers import Conv
 from torch import nn
 
-from masksup_med.networks._residual import ResidualUnit
+from masksup_med.networks._residual import ResidualUnit, stem
 from masksup_med.networks._sizes import crop_to, pad_to_multiple
 
 __all__ = ["ResUNet"]
@@ -41,12 +41,7 @@ class ResUNet(nn.Module):
         super().__init__()
         conv, up = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
         first = features[0]
-        self.stem = nn.Sequential(
-            conv(in_channels, first, kernel_size=3, padding=1),
-            Norm[Norm.BATCH, spatial_dims](first),
-            nn.ReLU(),
-            conv(first, first, kernel_size=3, padding=1),
-        )
+        self.stem = stem(spatial_dims, in_channels, first)
         self.stem_skip = conv(in_channels, first, kernel_size=3, padding=1)
         levels, reverse = list(pairwise(features)), list(pairwise(reversed(features)))
         self.encoder = nn.ModuleList([ResidualUnit(spatial_dims, a, b, 2, skip_kernel_size=3) for a, b in levels])

@@ -10,7 +10,7 @@ from monai.networks.blocks import ChannelSELayer
 from monai.networks.layers import Conv, Norm, Pool
 from torch import nn
 
-from masksup_med.networks._residual import ResidualUnit
+from masksup_med.networks._residual import ResidualUnit, stem
 from masksup_med.networks._sizes import crop_to, pad_to_multiple
 
 __all__ = ["ResUNetPlusPlus"]
@@ -76,12 +76,7 @@ class _Stem(nn.Module):
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
         conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.BATCH, spatial_dims]
-        self.main = nn.Sequential(
-            conv(in_channels, out_channels, kernel_size=3, padding=1),
-            norm(out_channels),
-            nn.ReLU(),
-            conv(out_channels, out_channels, kernel_size=3, padding=1),
-        )
+        self.main = stem(spatial_dims, in_channels, out_channels)
         self.skip = nn.Sequential(conv(in_channels, out_channels, kernel_size=1), norm(out_channels))
         self.excite = ChannelSELayer(spatial_dims, out_channels, r=8)
 
