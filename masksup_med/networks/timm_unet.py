@@ -9,8 +9,8 @@ from monai.networks.nets.basic_unet import UpCat
 from torch import nn
 
 from masksup_med.errors import SettingError
+from masksup_med.networks._encoders import create_encoder
 from masksup_med.networks._sizes import crop_to, pad_to_multiple, resize_to
-from masksup_med.networks._timm import create_encoder
 
 __all__ = ["TimmUNet"]
 
