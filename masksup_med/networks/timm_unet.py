@@ -33,7 +33,8 @@ class TimmUNet(nn.Module):
         ``(B, in_channels, H, W)`` to logits ``(B, out_channels, H, W)``.
 
     Raises:
-        SettingError: when timm knows no such encoder, or its features do not halve in size from one to the next.
+        SettingError: when timm knows no such encoder, it takes one image size only, or its features do not halve in
+            size from one to the next.
         MissingDataError: when there are no such weights.
         CheckpointError: when the weights do not fit.
     """
@@ -43,6 +44,10 @@ class TimmUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = create_encoder(encoder, in_channels, weights, features_only=True)
+        if self.encoder.pretrained_cfg["fixed_input_size"]:
+            raise SettingError(
+                f"{encoder!r} takes images of one size only; choose another encoder, such as 'resnet34'."
+            )
         info = self.encoder.feature_info
         strides = info.reduction()
         if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):

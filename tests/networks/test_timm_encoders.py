@@ -20,6 +20,13 @@ def test_any_encoder_whose_features_halve(encoder):
     assert network(torch.rand(1, 3, 97, 131)).shape == (1, 2, 97, 131)
 
 
-def test_encoder_whose_features_do_not_halve():
-    with pytest.raises(SettingError, match=r"'vit_tiny_patch16_224' have strides \[16, 16"):
-        TimmUNet(3, 1, "vit_tiny_patch16_224")
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("swin_tiny_patch4_window7_224", "'swin_tiny_patch4_window7_224' takes images of one size only"),
+        ("convmixer_768_32", r"'convmixer_768_32' have strides \[7, 7, 7\]"),
+    ],
+)
+def test_encoders_that_do_not_suit_are_refused(encoder, message):
+    with pytest.raises(SettingError, match=message):
+        TimmUNet(3, 1, encoder)
