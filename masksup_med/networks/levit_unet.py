@@ -19,10 +19,11 @@ _DROP_PATH = {"levit_128s": 0.0, "levit_192": 0.0, "levit_384": 0.1}  # as publi
 
 
 class LeViTUNet(nn.Module):
-    """LeViT as the encoder of a U-Net (Xu et al., "LeViT-UNet", PRCV 2023), the strongest network in MaskSup's paper.
+    """LeViT as the encoder of a U-Net (Xu et al., "LeViT-UNet", PRCV 2023).
 
-    Structure and parameters are the published ones, which take 224 × 224 pixels only; here any input size: padded to a
-    multiple of 16, and the tables of attention biases interpolated, which at 224 × 224 changes nothing.
+    Its largest is the strongest network of MaskSup's paper on glands and polyps. Structure and parameters are the
+    published ones, which take 224 × 224 pixels only; here any input size: padded to a multiple of 16, and the tables of
+    attention biases interpolated, which at 224 × 224 changes nothing.
 
     Args:
         in_channels: channels of the image.
