@@ -22,7 +22,7 @@ class UNetPlusPlus(nn.Module):
         spatial_dims: 2 or 3.
         deep_supervision: whether training sees the logits of all four depths, as a list, the deepest last; in
             evaluation there is always one tensor, that of the deepest. The segmentation loss must then take lists, as
-            ``monai.losses.DeepSupervisionLoss`` around another loss does.
+            ``monai.losses.DeepSupervisionLoss`` around another loss does; by default it weighs the first depth most.
 
     Shapes:
         ``(B, in_channels, H, W[, D])`` to logits ``(B, out_channels, H, W[, D])``.

@@ -147,7 +147,8 @@ def test_infer_with_another_network(phantoms, tmp_path):
 
 
 def test_deep_supervision(phantoms, tmp_path):
-    loss = {"_target_": "DeepSupervisionLoss", "loss": {"_target_": "DiceCELoss", "sigmoid": True}}
+    inner = {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
+    loss = {"_target_": "DeepSupervisionLoss", "weight_mode": "same", "loss": inner}
     workflow = train(
         "polyp_masksup", phantoms("polyp"), tmp_path, "network/unet_plus_plus.yaml", image_size=[32, 32],
         **{"network_def#deep_supervision": True, "loss#segmentation_loss": loss},
