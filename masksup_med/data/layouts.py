@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from masksup_med.data.pairing import Pair, child, image_files, key_of, look_up, pair_up, read_columns, some
+from masksup_med.data.pairing import Pair, child, image_files, key_of, look_up, pair_up, read_columns, read_groups, some
 from masksup_med.errors import DataError, MissingDataError
 
 __all__ = ["LAYOUTS", "Layout", "Lists", "Pair", "list_pairs"]
@@ -157,10 +157,7 @@ def _own_groups(folder: Path, images: Mapping[str, Path]) -> dict[str, str]:
     table = folder / "groups.csv"
     if not table.is_file():
         return {key: key for key in images}
-    groups = {
-        key_of(Path(name.replace("\\", "/"))): group for name, group in read_columns(table, "image", "group").items()
-    }
-    return look_up(images, groups, table)
+    return read_groups(table, images)
 
 
 def _parts(folder: Path) -> Lists | None:

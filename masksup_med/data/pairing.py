@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from masksup_med.errors import DataError, MissingDataError
 
-__all__ = ["Pair", "child", "image_files", "key_of", "look_up", "pair_up", "read_columns", "some"]
+__all__ = ["Pair", "child", "image_files", "key_of", "look_up", "pair_up", "read_columns", "read_groups", "some"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
@@ -80,13 +80,31 @@ def look_up(keys: Iterable[str], table: Mapping[str, str], source: Path) -> dict
     if absent := [key for key in keys if not table.get(key)]:
         raise DataError(
             f"{source} has no entry for {len(absent)} of {len(keys)} images ({some(absent)}); add them, "
-            "so that no patient or sequence comes to lie in training and validation."
+            "so that no patient or sequence is torn apart."
         )
     return {key: table[key] for key in keys}
 
 
-def read_columns(path: Path, key: str, value: str) -> dict[str, str]:
+def read_groups(path: Path, keys: Iterable[str]) -> dict[str, str]:
+    """The patient or sequence of every image, from a CSV file with a column for each.
+
+    The column of images may be called image, name or frame, with or without suffix; that of groups group, patient,
+    patient ID or sequence.
+
+    Raises:
+        DataError: a column is not there, or has no or two entries for an image.
+    """
+    table = read_columns(path, ("image", "name", "frame"), ("group", "patient", "patient ID", "sequence"))
+    return look_up(keys, {key_of(Path(name.replace("\\", "/"))): group for name, group in table.items()}, path)
+
+
+def read_columns(path: Path, key: str | Sequence[str], value: str | Sequence[str]) -> dict[str, str]:
     """Two columns of a CSV file as a dict; headers compare without case and outer spaces.
+
+    Args:
+        path: the file, with headers in its first line.
+        key: the header of the first column, or several, of which the first that is there counts.
+        value: that of the second column, likewise.
 
     Raises:
         DataError: a column is not there, or a key has two different values.
@@ -94,15 +112,14 @@ def read_columns(path: Path, key: str, value: str) -> dict[str, str]:
     # universal newlines on purpose: GlaS's table ends its lines with bare carriage returns
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
-    header = [name.casefold() for name in rows[0]] if rows else []
-    if not {key.casefold(), value.casefold()} <= set(header):
-        raise DataError(f"{path} has no columns '{key}' and '{value}'; its first line must name them.")
-    columns = header.index(key.casefold()), header.index(value.casefold())
+    header = rows[0] if rows else []
+    columns = [_column(path, header, names) for names in (key, value)]
     table: dict[str, str] = {}
     for row in rows[1:]:
         name, cell = (row[column] if column < len(row) else "" for column in columns)
         if table.setdefault(name, cell) != cell:
-            raise DataError(f"{path} gives '{name}' both {value} '{table[name]}' and '{cell}'; remove one of them.")
+            column = header[columns[1]]
+            raise DataError(f"{path} gives '{name}' both {column} '{table[name]}' and '{cell}'; remove one of them.")
     return table
 
 
@@ -110,6 +127,15 @@ def some(names: Collection[str], count: int = 4) -> str:
     """The first few names, and how many more there are."""
     listed = ", ".join(list(names)[:count])
     return listed if len(names) <= count else f"{listed} and {len(names) - count} more"
+
+
+def _column(path: Path, header: Sequence[str], names: str | Sequence[str]) -> int:
+    names = [names] if isinstance(names, str) else names
+    known = [name.casefold() for name in header]
+    there = [known.index(name.casefold()) for name in names if name.casefold() in known]
+    if not there:
+        raise DataError(f"{path} has no column '{names[0]}'; its first line must name it.")
+    return there[0]
 
 
 def _walk(folder: Path, deep: bool, above: frozenset[str] = frozenset()) -> Iterator[Path]:

@@ -84,7 +84,7 @@ def test_glas_needs_its_grades(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "reason"),
-    [("name,patient\ntrain_1,1", "no columns 'name' and 'patient ID'"), ("", "no columns"),
+    [("name,patient\ntrain_1,1", "no column 'patient ID'"), ("", "no column 'name'"),
      (GRADES + "train_1,1\rtrain_1,2", "both patient ID '1' and '2'"), (GRADES + "train_1", "no entry")],
     ids=["columns", "empty", "twice", "short row"],
 )  # fmt: skip
