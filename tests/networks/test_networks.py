@@ -115,10 +115,12 @@ def test_torchscript(name, network, image):
         assert_close(script(other), network(other))
 
 
+# PyTorch's newer exporter, its default, takes two minutes for all of them, the older one a third of that
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 @torch.no_grad()
-def test_onnx(network, image):
-    model = convert_to_onnx(network, [image])
+def test_onnx(network, image, dynamo):
+    model = convert_to_onnx(network, [image], dynamo=dynamo)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     assert_close(torch.from_numpy(output), network(image))
