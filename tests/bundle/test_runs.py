@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -83,7 +84,9 @@ def test_train_evaluate_infer(name, phantoms, tmp_path):
     assert evaluation.data.tags["trained_by_run"] == training.info.run_id == passport["run_id"]
     best = evaluation.data.metrics["val_mean_iou"]
     assert best == pytest.approx(passport["metric"]["val_mean_iou"], abs=1e-5)
-    assert (out / "metrics.csv").is_file() and (out / "val_mean_iou_raw.csv").is_file()
+    assert (out / "metrics.csv").is_file()
+    named = [line.split(",")[0] for line in (out / "val_mean_iou_raw.csv").read_text().splitlines()[1:]]
+    assert named and all(re.fullmatch(r"images/\w+\.png", name) for name in named)
 
     (data / "images" / "sub").mkdir(exist_ok=True)
     shutil.copy(data / "images" / "phantom_0000.png", data / "images" / "sub" / "again.png")
