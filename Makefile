@@ -9,10 +9,14 @@ BIN := .venv/bin
 RUN := $(BIN)/python -W ignore -m monai.bundle run
 POLYP := bundles/polyp_masksup/configs
 
+# What our metrics are tested against. Without its dependencies, because it declares that it wants an older NumPy and
+# scikit-image than the rest; it runs with these, too.
+REFERENCES := pysodmetrics==1.6.2 opencv-python-headless==4.14.0.94
+
 .PHONY: help setup demo test test-slow clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 setup: .venv/done
 .venv/done: pyproject.toml constraints.txt
@@ -20,10 +24,6 @@ setup: .venv/done
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps $(REFERENCES)
 	@touch $@
-
-# What our metrics are tested against. Without its dependencies, because it declares that it wants an older NumPy and
-# scikit-image than the rest; it runs with these, too.
-REFERENCES := pysodmetrics==1.6.2 opencv-python-headless==4.14.0.94
 
 # Small pictures and few epochs, so that it is quick; the rest is the bundle as it is.
 DEMO := --ckpt_dir demo/models --image_size "[64,64]" --hiding\#patch_size 8 --max_epochs 21 --val_interval 3 \
