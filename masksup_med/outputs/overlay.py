@@ -52,12 +52,12 @@ def draw_overlay(image: NDArray[np.uint8], pred: NDArray[Any], label: NDArray[An
     return picture
 
 
-def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
+def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write a picture in the format that the suffix names; a file of that name is either whole or untouched.
 
     Args:
         path: where to, ending in ``.png``, ``.jpg`` or ``.jpeg``.
-        picture: shape ``(H, W, 3)`` or ``(H, W)``, uint8.
+        picture: shape ``(H, W, 3)`` or ``(H, W)``, uint8; for PNG also ``(H, W)``, uint16.
     """
     with atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, quality=92)
