@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from masksup_med.errors import DataError
 
-__all__ = ["foreground", "is_black_and_white", "is_patchwork"]
+__all__ = ["foreground", "is_black_and_white"]
 
 _NEAR_BLACK, _NEAR_WHITE = 32, 223  # JPEG noise stays on the far sides of these
 _MOST_BETWEEN = 0.02  # share of pixels; Kvasir-SEG's JPEG masks have 0.0002 at most
@@ -35,7 +35,7 @@ def foreground(label: NDArray[Any], name: object = "array") -> NDArray[np.bool_]
         return label != 0
     if is_black_and_white(label):  # before the next: such a mask can have all values from 0 to 255
         return label > 127
-    if _is_numbered(values) and not is_patchwork(label):
+    if _is_numbered(values) and not _is_patchwork(label):
         return label != 0
     raise DataError(
         f"Label {name} has {len(values)} different values from {values[0]:g} to {values[-1]:g}: it is "
@@ -49,7 +49,7 @@ def is_black_and_white(label: NDArray[Any]) -> bool:
     return bool(label.min() >= 0 and _NEAR_WHITE < label.max() <= 255 and between < _MOST_BETWEEN)
 
 
-def is_patchwork(label: NDArray[Any]) -> bool:
+def _is_patchwork(label: NDArray[Any]) -> bool:
     """Whether neighbouring pixels differ too often for regions with an outline."""
     return any(
         np.mean(np.diff(label, axis=axis) != 0) > _MOST_CHANGES for axis, side in enumerate(label.shape) if side > 1

@@ -14,7 +14,7 @@ from PIL import Image
 from masksup_med.data.decode import read_image
 from masksup_med.outputs.overlay import draw_overlay, write_picture
 
-__all__ = ["write_overlays"]
+__all__ = ["class_map", "write_overlays"]
 
 
 def write_overlays(samples: Iterable[Mapping[str, MetaTensor]], folder: Path) -> None:
@@ -34,17 +34,18 @@ def write_overlays(samples: Iterable[Mapping[str, MetaTensor]], folder: Path) ->
 
 
 def _overlay(sample: Mapping[str, MetaTensor], source: Path) -> NDArray[np.uint8]:
-    pred = _class_map(sample["pred"])
+    pred = class_map(sample["pred"])
     height, width = pred.shape
     picture = Image.fromarray(read_image(source))
     if picture.size != (width, height):
         picture = picture.resize((width, height))
-    label = _class_map(sample["label"]) if "label" in sample else None
+    label = class_map(sample["label"]) if "label" in sample else None
     return draw_overlay(np.asarray(picture), pred, label)
 
 
-def _class_map(mask: MetaTensor) -> NDArray[Any]:
-    """Turn MONAI's ``(C, W, H)`` into class numbers ``(H, W)``."""
+def class_map(mask: MetaTensor) -> NDArray[Any]:
+    """Turn MONAI's ``(C, W, H)``, one-hot where C > 1, or ``(W, H)`` into class numbers ``(H, W)``."""
     array = mask.detach().cpu().numpy()
-    classes = array[0] if len(array) == 1 else array.argmax(axis=0)
-    return np.rint(classes).astype(int).T
+    if array.ndim == 3:
+        array = array[0] if len(array) == 1 else array.argmax(axis=0)
+    return np.rint(array).astype(int).T
