@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from masksup_med.cli import bundle, datalist, networks, phantoms
+from masksup_med.cli import bundle, compare, datalist, evaluate, networks, occlusion, phantoms
 from masksup_med.errors import MaskSupError
 
 __all__ = ["main"]
@@ -30,11 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="masksup",
         description="MaskSup for medical image segmentation. Models are MONAI bundles: train, evaluate and infer with "
-        "`python -m monai.bundle run`; the verbs here prepare what it needs.",
+        "`python -m monai.bundle run`; the verbs here prepare what it needs and measure what comes out.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (phantoms, datalist, bundle, networks):
+    for verb in (phantoms, datalist, bundle, networks, evaluate, compare, occlusion):
         verb.add(verbs)
     return parser
 

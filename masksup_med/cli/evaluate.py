@@ -1,0 +1,131 @@
+"""``masksup evaluate``: predictions, or a bundle's, against labels."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from masksup_med.errors import SettingError
+
+if TYPE_CHECKING:
+    from masksup_med.evaluate.cases import Case
+
+__all__ = ["add", "parse_classes"]
+
+_SOURCES = {"pred": ("pred", "label"), "bundle": ("bundle", "datalist")}
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "evaluate",
+        help="measure predictions against labels, with intervals and a report",
+        usage="masksup evaluate (--pred DIR --label DIR | --bundle NAME|DIR --datalist FILE) -o OUT --task TASK …",
+        description="Measure predictions against labels of the same names, or let a bundle predict first. Writes "
+        "per_image.csv, metrics.json and report.html. A missing prediction counts as one that found nothing.",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--task", required=True, choices=("polyp", "gland", "semantic"))
+    parser.add_argument(
+        "--protocol",
+        default="native",
+        choices=("native", "paper", "pranet", "glas"),
+        help="native: at the labels' own size; paper: MaskSup's published code; pranet, for polyps, and glas, for "
+        "glands: as those are scored elsewhere (default: %(default)s)",
+    )
+    files = parser.add_argument_group("predictions in files")
+    files.add_argument("--pred", metavar="DIR", help="predictions, named as the labels are")
+    files.add_argument("--label", metavar="DIR")
+    files.add_argument("--image", metavar="DIR", help="images, for the pictures in the report")
+    files.add_argument("--groups", metavar="CSV", help="columns image and group: patients or sequences, for intervals")
+    bundle = parser.add_argument_group("predictions by a bundle")
+    bundle.add_argument("--bundle", metavar="NAME|DIR")
+    bundle.add_argument("--datalist", metavar="FILE", help="images, labels and groups; see `masksup datalist`")
+    bundle.add_argument("--split", default="test", choices=("training", "validation", "test"), help="default: test")
+    bundle.add_argument("--device", help="such as cpu or cuda:0 (default: what the bundle chooses)")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--classes", nargs="+", default=[], metavar="N", help="for semantic: 1-40, or 0:wall 1:floor; others are void"
+    )
+    how.add_argument("--tolerance", type=float, default=2.0, metavar="PX", help="of NSD, in pixels (default: 2)")
+    how.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    how.add_argument("--mlflow-run", metavar="ID", help="log the results into this MLflow run, too")
+    how.add_argument("--tracking-uri", metavar="URI", help="its store (default: the environment's MLFLOW_TRACKING_URI)")
+    parser.set_defaults(run=lambda args: _run(parser, args))
+
+
+def parse_classes(given: list[str]) -> dict[int, str]:
+    """Read class numbers with or without names: ``1-40``, ``7``, ``0:wall``.
+
+    Raises:
+        SettingError: something else was given, or a number twice.
+    """
+    classes: dict[int, str] = {}
+    for text in given:
+        numbers, _, name = text.partition(":")
+        first, _, last = numbers.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or not int(first) <= int(last or first) <= 65535:
+            raise SettingError(
+                f"--classes got {text}; give numbers such as 1-40, or with names such as 0:wall 1:floor."
+            )
+        for number in range(int(first), int(last or first) + 1):
+            if number in classes:
+                raise SettingError(f"--classes names {number} twice; name each class once.")
+            classes[number] = name or f"class {number}"
+    return classes
+
+
+def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    _check_sources(parser, args)
+    from masksup_med.evaluate.run import evaluate_cases, usable_protocol
+
+    classes = parse_classes(args.classes)
+    usable_protocol(args.task, args.protocol, classes)
+    if args.mlflow_run:
+        from masksup_med.evaluate.tracking import find_run
+
+        run = find_run(args.mlflow_run, args.tracking_uri)
+    results = evaluate_cases(
+        _cases(args),
+        args.output,
+        args.task,
+        args.protocol,
+        classes=classes,
+        tolerance=args.tolerance,
+        seed=args.seed,
+        grouped=bool(args.groups or args.bundle),
+    )
+    if args.mlflow_run:
+        run.log(results, args.output)
+    _print(results)
+    print(f"\n{args.output}: report.html, metrics.json, per_image.csv")
+
+
+def _check_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    given = [source for source, needed in _SOURCES.items() if any(getattr(args, name) for name in needed)]
+    if len(given) != 1 or not all(getattr(args, name) for name in _SOURCES[given[0]]):
+        parser.error("give either --pred and --label, or --bundle and --datalist")
+    if given == ["bundle"] and (args.image or args.groups):
+        parser.error("--image and --groups go with --pred; a datalist has images and groups of its own")
+
+
+def _cases(args: argparse.Namespace) -> list[Case]:
+    if args.pred:
+        from masksup_med.evaluate.cases import list_cases
+
+        return list_cases(args.pred, args.label, args.image, args.groups)
+    from masksup_med.bundle.predictor import Predictor
+    from masksup_med.evaluate.predict import labelled_cases, predict_cases
+
+    cases = labelled_cases(args.datalist, args.split)
+    return predict_cases(Predictor(args.bundle, args.device), cases, args.output)
+
+
+def _print(results: dict[str, Any]) -> None:
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in results["counts"].items())
+    print(f"{results['images']} images in {results['groups']} groups; {counts}")
+    width = max(len(metric["title"]) for metric in results["metrics"].values())
+    for metric in results["metrics"].values():
+        value = "undefined" if metric["value"] is None else f"{metric['value']:.4f}"
+        bounds = "" if metric["interval"] is None else "  95 % {:.4f} to {:.4f}".format(*metric["interval"])
+        print(f"{metric['title']:{width}}  {value:>9} {metric['unit']:2}{bounds}".rstrip())

@@ -1,0 +1,218 @@
+"""Which of several models is better, and how sure that is: paired, image by image, on the same images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksup_med import __version__
+from masksup_med.data.pairing import some
+from masksup_med.errors import DataError, MissingDataError, SettingError
+from masksup_med.evaluate.compare_report import write_comparison_report
+from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
+from masksup_med.evaluate.write import METRICS, Evaluation, read_evaluation, write_json, write_rows
+from masksup_med.metrics.statistics import Bootstrap, group_means, holm, interval, paired_test
+
+__all__ = ["compare_runs"]
+
+_SAME = 1e-12  # differences below are rounding
+
+
+class Configuration(NamedTuple):
+    """Evaluations that differ in nothing but their seed."""
+
+    name: str
+    seeds: list[Evaluation]
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """A measure of every image and seed, shape (images, seeds)."""
+        return np.array([[float(row[column]) for row in seed.rows.values()] for seed in self.seeds]).T
+
+
+def compare_runs(
+    runs: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str], seed: int = 0
+) -> dict[str, Any]:
+    """Compare evaluations of the same images, pair by pair, in every figure that each image has.
+
+    An image's value is its mean over a configuration's seeds, so that three seeds do not count as three times as many
+    images. Intervals come from resampling groups of images, the same for all configurations, and seeds, each
+    configuration's own. Wilcoxon's test takes one difference per group; p-values are corrected by Holm for all tests
+    of the comparison.
+
+    Args:
+        runs: two or more folders that ``masksup evaluate`` has written, or whose sub-folders it has, one per seed.
+        output_dir: where ``per_image.csv``, ``comparison.json`` and ``report.html`` go.
+        seed: of the bootstrap.
+
+    Returns:
+        What ``comparison.json`` holds.
+
+    Raises:
+        SettingError: fewer than two runs, or one given twice.
+        MissingDataError: a folder holds no evaluation.
+        DataError: evaluations are of another task, protocol or set of images.
+    """
+    configurations = _read(runs)
+    reference = configurations[0].seeds[0]
+    groups = [row["group"] for row in reference.rows.values()]
+    metrics = {name: each for name, each in reference.results["metrics"].items() if _is_common(name, configurations)}
+    bootstrap = Bootstrap(groups, RESAMPLES, seed)
+    draws = np.random.default_rng([seed, 1])
+    means = {name: _means(configurations, each["column"], bootstrap, draws) for name, each in metrics.items()}
+    pairs = [
+        _pair(first, second, name, metric, means[name], groups)
+        for first, second in combinations(configurations, 2)
+        for name, metric in metrics.items()
+    ]
+    for pair, corrected in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+        pair["p_holm"] = corrected
+    results = {
+        "task": reference.results["task"],
+        "protocol": reference.results["protocol"],
+        "version": __version__,
+        "images": len(groups),
+        "groups": bootstrap.groups,
+        "grouped": reference.results["grouped"],
+        "settings": {"resamples": RESAMPLES, "confidence": CONFIDENCE, "seed": seed},
+        "configurations": {
+            each.name: _summary(each, metrics, means if bootstrap.groups > 1 else {}) for each in configurations
+        },
+        "pairs": pairs,
+    }
+    folder = Path(output_dir)
+    rows = _rows(configurations, metrics)
+    write_rows(folder / "per_image.csv", rows)
+    write_json(folder / "comparison.json", results)
+    write_comparison_report(folder / "report.html", results, rows)
+    return results
+
+
+def _read(runs: Sequence[str | os.PathLike[str]]) -> list[Configuration]:
+    folders = [Path(os.path.abspath(Path(run).expanduser())) for run in runs]
+    if len(folders) < 2 or len(set(folders)) < len(folders):
+        raise SettingError("Give two or more different evaluations to compare, each once.")
+    configurations = [
+        Configuration(name, _seeds(folder)) for name, folder in zip(_names(folders), folders, strict=True)
+    ]
+    first, *others = (seed for each in configurations for seed in each.seeds)
+    for other in others:
+        _check_same(first, other)
+    return configurations
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, or where two are alike their paths below the folder that they have in common."""
+    count = Counter(folder.name for folder in folders)
+    common = os.path.commonpath([folder.parent for folder in folders])
+    return [folder.name if count[folder.name] == 1 else folder.relative_to(common).as_posix() for folder in folders]
+
+
+def _seeds(folder: Path) -> list[Evaluation]:
+    if (folder / METRICS).is_file():
+        return [read_evaluation(folder)]
+    seeds = sorted(path.parent for path in folder.glob(f"*/{METRICS}"))
+    if not seeds:
+        raise MissingDataError(
+            f"{folder} holds no {METRICS}, nor do its sub-folders; give folders that `masksup evaluate` has written."
+        )
+    return [read_evaluation(seed) for seed in seeds]
+
+
+def _check_same(one: Evaluation, other: Evaluation) -> None:
+    both = f"{one.folder} and {other.folder}"
+    for key in ("task", "protocol", "grouped"):
+        if one.results[key] != other.results[key]:
+            raise DataError(
+                f"{both} differ in {key}: {one.results[key]} and {other.results[key]}; evaluate both the same way."
+            )
+    if one.results["settings"]["tolerance_px"] != other.results["settings"]["tolerance_px"]:
+        raise DataError(f"{both} were evaluated with another --tolerance; evaluate both with one.")
+    if strange := sorted(one.rows.keys() ^ other.rows.keys()):
+        raise DataError(f"{both} are not of the same images: {some(strange)} in one only; evaluate both on one set.")
+    if torn := [image for image, row in one.rows.items() if row["group"] != other.rows[image]["group"]]:
+        raise DataError(f"{both} give {torn[0]} to different groups; use one table of groups.")
+
+
+def _is_common(metric: str, configurations: Sequence[Configuration]) -> bool:
+    return all("column" in seed.results["metrics"].get(metric, {}) for each in configurations for seed in each.seeds)
+
+
+def _means(
+    configurations: Sequence[Configuration], column: str, bootstrap: Bootstrap, draws: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Each configuration's mean over images and seeds, in every resample of both."""
+    means = {}
+    for each in configurations:
+        values = each.values(column)
+        by_seed = bootstrap.sums(values) / bootstrap.sums(np.ones((len(values), 1)))
+        seeds = len(each.seeds)
+        means[each.name] = (by_seed * draws.multinomial(seeds, np.full(seeds, 1 / seeds), len(by_seed))).sum(1) / seeds
+    return means
+
+
+def _pair(
+    first: Configuration,
+    second: Configuration,
+    name: str,
+    metric: dict[str, Any],
+    means: dict[str, NDArray[np.float64]],
+    groups: Sequence[str],
+) -> dict[str, Any]:
+    """How much the second differs from the first."""
+    differences = second.values(metric["column"]).mean(axis=1) - first.values(metric["column"]).mean(axis=1)
+    better = -differences if metric["lower_is_better"] else differences
+    units = group_means(differences, groups)
+    return {
+        "first": first.name,
+        "second": second.name,
+        "metric": name,
+        "title": metric["title"],
+        "unit": metric["unit"],
+        "lower_is_better": metric["lower_is_better"],
+        "difference": float(differences.mean()),
+        "interval": interval(means[second.name] - means[first.name]) if len(units) > 1 else None,
+        "second_better": int((better > _SAME).sum()),
+        "first_better": int((better < -_SAME).sum()),
+        "equal": int((abs(better) <= _SAME).sum()),
+        "units": len(units),
+        "p": paired_test(units),
+    }
+
+
+def _summary(
+    configuration: Configuration, metrics: dict[str, Any], means: dict[str, dict[str, NDArray[np.float64]]]
+) -> dict[str, Any]:
+    """A configuration's figures: over all seeds, with the spread between them."""
+    seeds = [seed.results["metrics"] for seed in configuration.seeds]
+    figures = {}
+    for name, metric in seeds[0].items():
+        values = [seed[name]["value"] for seed in seeds if name in seed and seed[name]["value"] is not None]
+        known = len(values) == len(seeds)
+        figures[name] = {
+            "title": metric["title"],
+            "unit": metric["unit"],
+            "lower_is_better": metric["lower_is_better"],
+            "value": float(np.mean(values)) if known else None,
+            "interval": interval(means[name][configuration.name]) if name in means else None,
+            "seed_sd": float(np.std(values, ddof=1)) if known and len(values) > 1 else None,
+            "paired": name in metrics,
+        }
+    return {"seeds": len(seeds), "metrics": figures}
+
+
+def _rows(configurations: Sequence[Configuration], metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each image every configuration's measures, mean over its seeds."""
+    reference = configurations[0].seeds[0].rows
+    rows: list[dict[str, Any]] = [{"image": image, "group": row["group"]} for image, row in reference.items()]
+    for name, metric in metrics.items():
+        for each in configurations:
+            for row, value in zip(rows, each.values(metric["column"]).mean(axis=1).tolist(), strict=True):
+                row[f"{name}: {each.name}"] = value
+    return rows

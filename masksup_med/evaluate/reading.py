@@ -1,0 +1,117 @@
+"""What the numbers in files of predictions and labels mean, for each task.
+
+============================  =====================================================================================
+binary label                  0 and one other value; black and white with JPEG's noise; or instances from 1
+binary prediction             0/1, if no file of the folder has more than 1; else a map from 0 to white, cut at half
+objects (label, prediction)   several values: each one object. One value, or black and white: 8-connected components
+classes                       class numbers; pixels whose label is 255, or 0 where that is no class, are void
+============================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label as equal_valued_pieces
+
+from masksup_med.data.decode import read_label
+from masksup_med.data.foreground import foreground, is_black_and_white
+from masksup_med.errors import DataError
+from masksup_med.metrics.lesion import objects_of
+
+__all__ = ["holds_numbers", "read_classes", "read_foreground", "read_objects", "read_probability"]
+
+_MOST_CLASSES = 15  # a folder whose largest value is at most this holds class numbers, no map of probabilities
+_MOST_PIECES = 3  # for each object on average: some may be torn, but not all
+_MOST_STEEP = 0.2  # objects have 0 unless they touch; maps of probabilities 0.35 at least, or many pieces
+_VOID = (0, 255)
+
+
+def holds_numbers(files: Iterable[Path]) -> bool:
+    """Whether binary predictions are drawn as 0 and 1: whether no file of the folder holds more.
+
+    The question cannot be answered file by file: in a map of probabilities that found nothing, 1 may be the largest
+    value.
+
+    Raises:
+        DataError: values above 1 show that it is neither masks nor maps but classes.
+    """
+    highest, where = 0, None
+    for path in files:
+        here = int(read_label(path).max())
+        if here > _MOST_CLASSES:
+            return False
+        if here > highest:
+            highest, where = here, path
+    if highest > 1:
+        raise DataError(
+            f"The largest value in the predictions is {highest}, in {where}: they are neither masks of 0 and 1, nor "
+            "of 0 and 255, nor maps up to white; write the foreground as one of these."
+        )
+    return True
+
+
+def read_foreground(path: Path) -> NDArray[np.bool_]:
+    """Read a binary label, shape (H, W)."""
+    return foreground(read_label(path), path)
+
+
+def read_probability(path: Path, numbers: bool) -> NDArray[np.float64]:
+    """Read a binary prediction as 0 to 1, shape (H, W); ``numbers`` is what :func:`holds_numbers` said."""
+    values = read_label(path)
+    return values / (1 if numbers else np.iinfo(values.dtype).max)
+
+
+def read_objects(path: Path) -> NDArray[np.integer]:
+    """Read a map of objects, 0 background, shape (H, W).
+
+    Raises:
+        DataError: its values run into each other, as in a picture or a map of probabilities.
+    """
+    values = read_label(path)
+    numbers = np.count_nonzero(np.unique(values))
+    if numbers <= 1:
+        return objects_of(values != 0)
+    if is_black_and_white(values):
+        return objects_of(values > 127)
+    if equal_valued_pieces(values).max() > _MOST_PIECES * numbers or _steepness(values) > _MOST_STEEP:
+        raise DataError(
+            f"{path} is neither a mask nor a map of objects: its {numbers} values run into each other as in a picture "
+            "or a map of probabilities; give each object one number, or draw all of them white."
+        )
+    return values
+
+
+def _steepness(values: NDArray[np.integer]) -> float:
+    """How often side by side pixels differ where both are above 0; where both have the highest value does not count."""
+    left, right = values[:, :-1], values[:, 1:]
+    inside = (left > 0) & (right > 0) & (np.minimum(left, right) < values.max())
+    return float(np.mean(left[inside] != right[inside])) if inside.any() else 0.0
+
+
+def read_classes(pred: Path | None, label: Path, classes: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Read a prediction and a label of classes, both (H, W); a missing prediction is -1 everywhere.
+
+    Raises:
+        DataError: the label has a value that is neither a class nor void, or the prediction has one that is no class
+            where the label is not void.
+    """
+    truth = read_label(label)
+    _refuse_unknown(label, truth, [*classes, *_VOID], classes)
+    if pred is None:
+        return np.full(truth.shape, -1), truth
+    guess = read_label(pred)
+    _refuse_unknown(pred, guess[np.isin(truth, classes)], classes, classes)
+    return guess, truth
+
+
+def _refuse_unknown(path: Path, values: NDArray[Any], known: Sequence[int], classes: Sequence[int]) -> None:
+    if strange := sorted(set(np.unique(values).tolist()) - set(known)):
+        raise DataError(
+            f"{path} has the value {strange[0]}, which is none of the {len(classes)} classes from {min(classes)} to "
+            f"{max(classes)}; correct the file, or give all classes as --classes."
+        )

@@ -1,0 +1,182 @@
+"""`masksup evaluate --bundle` and `masksup occlusion`: the bundle predicts as its own inference.yaml does."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from masksup_med.bundle import copy_bundle
+from masksup_med.bundle.predictor import Predictor
+from masksup_med.cli import main
+from masksup_med.data import read_label
+from masksup_med.evaluate.hiding import RATIOS
+from masksup_med.evaluate.occlusion import measure_occlusion
+from masksup_med.evaluate.predict import labelled_cases
+from tests.evaluate.masks import read_rows
+
+SMALL = {"polyp": ("image_size: [352, 352]", "image_size: [64, 64]"), "gland": ("[192, 192]", "[64, 64]")}
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """A function that gives a bundle for small pictures, with weights that nobody has trained."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def bundle(task):
+        path = folder / task
+        if not path.exists():
+            config = copy_bundle(f"{task}_masksup", path) / "configs" / "inference.yaml"
+            text = config.read_text()
+            assert SMALL[task][0] in text
+            config.write_text(text.replace(*SMALL[task]))
+            parser = ConfigParser()
+            parser.read_config(str(config))
+            torch.manual_seed(0)
+            network = parser.get_parsed_content("network_def")
+            torch.save(network.state_dict(), path / "models" / "model.pt")
+        return path
+
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def datalist(phantoms, tmp_path_factory):
+    """A function that gives the datalist of a task's phantoms."""
+
+    def datalist(task):
+        path = tmp_path_factory.mktemp("lists") / f"{task}.json"
+        assert main(["datalist", str(phantoms(task)), "-o", str(path), "--validation", "0.4"]) == 0
+        return path
+
+    return datalist
+
+
+@pytest.mark.parametrize("task", ["polyp", "gland"])
+def test_predicts_and_evaluates(bundles, datalist, phantoms, task, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--bundle", str(bundles(task)), "--datalist", str(datalist(task)), "--split", "validation"]
+    assert main(["evaluate", *arguments, "-o", str(out), "--task", task, "--device", "cpu"]) == 0
+    results = json.loads((out / "metrics.json").read_text())
+    assert results["images"] == 4 and results["grouped"] and results["counts"]["missing_predictions"] == 0
+    assert "ece" in results["metrics"]
+    written = sorted(path.name for path in (out / "predictions").iterdir())
+    assert len(written) == 4 and written == sorted(path.name for path in (out / "probabilities").iterdir())
+    # the same masks as `python -m monai.bundle run`
+    workflow = ConfigWorkflow(
+        config_file=str(bundles(task) / "configs" / "inference.yaml"),
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=str(phantoms(task) / "images"),
+        output_dir=str(tmp_path / "monai"),
+    )
+    workflow.initialize()
+    workflow.run()
+    for name in written:
+        ours, theirs = read_label(out / "predictions" / name), read_label(tmp_path / "monai" / name)
+        probability = read_label(out / "probabilities" / name)
+        assert np.array_equal(ours, theirs)
+        assert probability.dtype == np.uint16
+        assert np.array_equal(ours > 0, probability > 32767)
+    # and the same figures as from those masks
+    again = evaluate_files(out / "predictions", phantoms(task), tmp_path, "--task", task)
+    assert again == {name: value for name, value in values(results).items() if name not in ("ece", "brier")}
+
+
+def test_pranet_takes_the_map_not_the_mask(bundles, datalist, phantoms, tmp_path):
+    out, protocol = tmp_path / "out", ("--task", "polyp", "--protocol", "pranet")
+    arguments = ["--bundle", str(bundles("polyp")), "--datalist", str(datalist("polyp")), "--split", "validation"]
+    assert main(["evaluate", *arguments, "-o", str(out), *protocol]) == 0
+    found = values(json.loads((out / "metrics.json").read_text()))
+    assert found == evaluate_files(out / "probabilities", phantoms("polyp"), tmp_path, *protocol)
+    assert found != evaluate_files(out / "predictions", phantoms("polyp"), tmp_path, *protocol)
+
+
+def values(results):
+    return {name: metric["value"] for name, metric in results["metrics"].items()}
+
+
+def evaluate_files(pred, phantoms, folder, *arguments):
+    """The values for predictions in files, against the phantoms' labels."""
+    labels = folder / "labels"
+    labels.mkdir(exist_ok=True)
+    for path in pred.iterdir():
+        (labels / path.name).write_bytes((phantoms / "labels" / path.name).read_bytes())
+    out = folder / "again"
+    assert main(["evaluate", "--pred", str(pred), "--label", str(labels), "-o", str(out), *arguments]) == 0
+    return values(json.loads((out / "metrics.json").read_text()))
+
+
+def test_occlusion(bundles, datalist, tmp_path, capsys):
+    arguments = ["--bundle", str(bundles("polyp")), "--datalist", str(datalist("polyp")), "--split", "validation"]
+    assert main(["occlusion", *arguments, "-o", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "occlusion.json").read_text())
+    rows = read_rows(tmp_path / "occlusion.csv")
+    assert len(rows) == 4 * 2 * len(RATIOS)
+    for kind, curve in results["hidings"].items():
+        of_kind = np.array([float(row["iou"]) for row in rows if row["hiding"] == kind]).reshape(4, len(RATIOS))
+        assert curve["iou"] == pytest.approx(of_kind.mean(axis=0).tolist())
+        assert curve["area"] == pytest.approx(np.trapezoid(of_kind.mean(axis=0), dx=0.1) / 0.9)
+        assert curve["area_interval"][0] <= curve["area"] <= curve["area_interval"][1]
+        assert f"{kind}: area" in capsys.readouterr().out or kind == "scribble"
+    patch, scribble = results["hidings"]["patch"], results["hidings"]["scribble"]
+    assert patch["iou"][0] == scribble["iou"][0] and patch["iou"] != scribble["iou"]
+
+
+class Brightness(Predictor):
+    """In place of a network: what is bright is foreground, so that it finds exactly what it sees."""
+
+    name = "brightness"
+
+    def __init__(self):
+        pass
+
+    def prepare(self, path):
+        return {"image": torch.from_numpy((read_label(path).T > 0) * 2.0 - 1)[None]}
+
+    def infer(self, image):
+        return image
+
+    def finish(self, prepared, logits):
+        from masksup_med.bundle.predictor import Prediction
+
+        seen = logits[0].numpy().T
+        return Prediction((seen > 0).astype(int), seen)
+
+
+def test_occlusion_of_a_network_without_any_idea_of_shape(datalist, tmp_path):
+    """One that finds what it sees falls off as what is hidden grows: its area is half of 1 and a bit."""
+    cases = [case._replace(image=case.label) for case in labelled_cases(datalist("gland"), "training")]
+    curve = measure_occlusion(Brightness(), cases, tmp_path)["hidings"]
+    for kind in ("patch", "scribble"):
+        assert curve[kind]["iou"] == pytest.approx([1 - ratio for ratio in RATIOS], abs=0.1)
+        assert curve[kind]["area"] == pytest.approx(0.55, abs=0.03)
+
+
+def test_occlusion_hides_the_same_again(bundles, datalist, tmp_path):
+    cases = labelled_cases(datalist("polyp"), "validation")[:1]
+    predictor = Predictor(bundles("polyp"))
+    results = [measure_occlusion(predictor, cases, tmp_path, seed) for seed in (0, 0, 1)]
+    assert results[0] == results[1] != results[2]
+    assert results[0]["hidings"]["patch"]["area_interval"] is None  # of one image there is none
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--bundle", "liver"], "liver is not a bundle"),
+        (["--bundle", "polyp_masksup"], "has no weights at"),
+        (["--split", "test"], "no images for test"),
+        (["--datalist", "none.json"], "There is no datalist"),
+        (["--device", "cuda:77"], "There is no device cuda:77"),
+        (["--device", "toaster"], "There is no device toaster"),
+    ],
+)
+@pytest.mark.parametrize("verb", [["evaluate", "--task", "polyp"], ["occlusion"]])
+def test_errors_are_one_sentence(bundles, datalist, verb, change, message, tmp_path, capsys):
+    arguments = ["--bundle", str(bundles("polyp")), "--datalist", str(datalist("polyp")), "--split", "validation"]
+    assert main([*verb, *arguments, "-o", str(tmp_path / "out"), *change]) == 1
+    err = capsys.readouterr().err
+    assert "Error: " in err and message in err and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
