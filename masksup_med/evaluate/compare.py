@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from masksup_med import __version__
 from masksup_med.data.pairing import some
 from masksup_med.errors import DataError, MissingDataError, SettingError
-from masksup_med.evaluate.compare_report import write_comparison_report
+from masksup_med.evaluate.reports.comparison import write_comparison_report
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
 from masksup_med.evaluate.write import METRICS, Evaluation, read_evaluation, write_json, write_rows
 from masksup_med.metrics.statistics import Bootstrap, group_means, holm, interval, paired_test

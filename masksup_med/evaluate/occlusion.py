@@ -16,9 +16,9 @@ from masksup_med.bundle.predictor import Predictor
 from masksup_med.errors import DataError
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.hiding import HIDINGS, RATIOS, hide
-from masksup_med.evaluate.occlusion_pictures import example_pictures
-from masksup_med.evaluate.occlusion_report import write_occlusion_report
 from masksup_med.evaluate.reading import read_foreground
+from masksup_med.evaluate.reports.occlusion import write_occlusion_report
+from masksup_med.evaluate.reports.occlusion_pictures import example_pictures
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
 from masksup_med.evaluate.write import write_json, write_rows
 from masksup_med.metrics.occlusion import area_under_occlusion

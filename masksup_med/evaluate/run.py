@@ -12,7 +12,7 @@ from masksup_med.evaluate.cases import Case, check_sizes
 from masksup_med.evaluate.figures import Protocol, Settings
 from masksup_med.evaluate.measure import measure_cases
 from masksup_med.evaluate.reading import holds_numbers
-from masksup_med.evaluate.report import write_report
+from masksup_med.evaluate.reports.evaluation import write_report
 from masksup_med.evaluate.results import per_image_rows, summarise, worst_cases
 from masksup_med.evaluate.tasks import TASKS
 from masksup_med.evaluate.write import METRICS, PER_IMAGE, write_json, write_rows

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from masksup_med.evaluate import report
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.figures import Settings
 from masksup_med.evaluate.measure import measure_cases
-from masksup_med.evaluate.pictures import COLOURS, case_pictures, colour_of
-from masksup_med.evaluate.report import write_report
+from masksup_med.evaluate.reports import evaluation as report
+from masksup_med.evaluate.reports.evaluation import write_report
+from masksup_med.evaluate.reports.pictures import COLOURS, case_pictures, colour_of
 from masksup_med.evaluate.results import per_image_rows, summarise, worst_cases
 from masksup_med.evaluate.tasks import TASKS
 from masksup_med.outputs.overlay import CLASS_COLOURS, LABEL_COLOUR
-from tests.evaluate.page import Page
+from tests.evaluate.reports.page import Page
 
 SHAPE = (60, 80)
 

@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from masksup_med.evaluate.occlusion_report import write_occlusion_report
-from masksup_med.evaluate.pictures import Picture
-from tests.evaluate.page import Page
+from masksup_med.evaluate.reports.occlusion import write_occlusion_report
+from masksup_med.evaluate.reports.pictures import Picture
+from tests.evaluate.reports.page import Page
 
 RATIOS = [step / 10 for step in range(10)]
 EXAMPLES = {"<b>a": [Picture("patch, 30% hidden", "data:image/jpeg;base64,AAAA")]}

@@ -13,10 +13,10 @@ import numpy as np
 
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.figures import Protocol
-from masksup_med.evaluate.pictures import COLOURS, Picture, Show, case_pictures, colour_of
-from masksup_med.evaluate.plots import distribution, reliability_diagram, score_by_size
+from masksup_med.evaluate.reports.pictures import COLOURS, Picture, Show, case_pictures, colour_of
+from masksup_med.evaluate.reports.plots import distribution, reliability_diagram, score_by_size
+from masksup_med.evaluate.reports.words import FEW, PROTOCOL_WORDS, TASK_WORDS, Plot, number, resampling_words, span
 from masksup_med.evaluate.tasks import TASKS
-from masksup_med.evaluate.words import FEW, PROTOCOL_WORDS, TASK_WORDS, Plot, number, resampling_words, span
 from masksup_med.evaluate.write import METRICS, PER_IMAGE
 from masksup_med.outputs.overlay import CLASS_COLOURS, LABEL_COLOUR
 from masksup_med.outputs.page import css_colour, write_page

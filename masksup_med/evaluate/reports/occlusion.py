@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter
 
-from masksup_med.evaluate.pictures import Picture
-from masksup_med.evaluate.plots import BLUE, ORANGE, plot_axes
-from masksup_med.evaluate.words import FEW, number, resampling_words, span
+from masksup_med.evaluate.reports.pictures import Picture
+from masksup_med.evaluate.reports.plots import BLUE, ORANGE, plot_axes
+from masksup_med.evaluate.reports.words import FEW, number, resampling_words, span
 from masksup_med.outputs.overlay import CLASS_COLOURS, LABEL_COLOUR
 from masksup_med.outputs.page import INK, css_colour, write_page
 

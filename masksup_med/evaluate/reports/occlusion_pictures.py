@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.hiding import HIDINGS, hide
-from masksup_med.evaluate.pictures import Picture, stretched
 from masksup_med.evaluate.reading import read_foreground
+from masksup_med.evaluate.reports.pictures import Picture, stretched
 from masksup_med.outputs.overlay import draw_overlay
 from masksup_med.outputs.page import picture_uri
 

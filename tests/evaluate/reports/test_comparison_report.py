@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from masksup_med.evaluate import compare_report
-from masksup_med.evaluate.compare_report import write_comparison_report
+from masksup_med.evaluate.reports import comparison as compare_report
+from masksup_med.evaluate.reports.comparison import write_comparison_report
+from masksup_med.evaluate.reports.words import Plot
 from masksup_med.evaluate.tasks import TASKS
-from masksup_med.evaluate.words import Plot
-from tests.evaluate.page import Page
+from tests.evaluate.reports.page import Page
 
 NAMES = ("base", "<b>new</b> $x$")
 IMAGES = 12

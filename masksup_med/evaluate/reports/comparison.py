@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from masksup_med.evaluate.compare_plots import all_differences, image_by_image
+from masksup_med.evaluate.reports.comparison_plots import all_differences, image_by_image
+from masksup_med.evaluate.reports.words import FEW, PROTOCOL_WORDS, TASK_WORDS, Plot, number, resampling_words, span
 from masksup_med.evaluate.tasks import TASKS
-from masksup_med.evaluate.words import FEW, PROTOCOL_WORDS, TASK_WORDS, Plot, number, resampling_words, span
 from masksup_med.outputs.page import write_page
 
 __all__ = ["write_comparison_report"]
