@@ -62,7 +62,7 @@ class EpochLoss:
 
 
 def sigint():
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def sigkill():
