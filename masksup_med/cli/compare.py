@@ -16,7 +16,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "whose sub-folders are: one configuration, trained with several seeds. Writes comparison.json, per_image.csv "
         "and report.html.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="two or more; differences are the later minus the earlier"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     parser.set_defaults(run=_run)

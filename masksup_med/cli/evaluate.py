@@ -25,7 +25,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "per_image.csv, metrics.json and report.html. A missing prediction counts as one that found nothing.",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument("--task", required=True, choices=("polyp", "gland", "semantic"))
+    parser.add_argument(
+        "--task",
+        required=True,
+        choices=("polyp", "gland", "semantic"),
+        help="polyp: masks or maps of probabilities; gland: objects; semantic: maps of many classes",
+    )
     parser.add_argument(
         "--protocol",
         default="native",
@@ -35,17 +40,21 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     files = parser.add_argument_group("predictions in files")
     files.add_argument("--pred", metavar="DIR", help="predictions, named as the labels are")
-    files.add_argument("--label", metavar="DIR")
+    files.add_argument("--label", metavar="DIR", help="labels; they say which images are evaluated")
     files.add_argument("--image", metavar="DIR", help="images, for the pictures in the report")
     files.add_argument("--groups", metavar="CSV", help="columns image and group: patients or sequences, for intervals")
     bundle = parser.add_argument_group("predictions by a bundle")
-    bundle.add_argument("--bundle", metavar="NAME|DIR")
+    bundle.add_argument("--bundle", metavar="NAME|DIR", help="a trained bundle; see `masksup bundle list`")
     bundle.add_argument("--datalist", metavar="FILE", help="images, labels and groups; see `masksup datalist`")
     bundle.add_argument("--split", default="test", choices=("training", "validation", "test"), help="default: test")
     bundle.add_argument("--device", help="such as cpu or cuda:0 (default: what the bundle chooses)")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--classes", nargs="+", default=[], metavar="N", help="for semantic: 1-40, or 0:wall 1:floor; others are void"
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="for semantic: 1-40, or 0:wall 1:floor; 0 and 255, if no classes, are void",
     )
     how.add_argument("--tolerance", type=float, default=2.0, metavar="PX", help="of NSD, in pixels (default: 2)")
     how.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")

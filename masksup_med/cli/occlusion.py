@@ -15,7 +15,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         description="Hide 0 to 90 % of every image from the network, in patches and under scribbles, and measure the "
         "IoU with the whole label. Writes occlusion.json, occlusion.csv and report.html.",
     )
-    parser.add_argument("--bundle", required=True, metavar="NAME|DIR")
+    parser.add_argument("--bundle", required=True, metavar="NAME|DIR", help="a trained bundle with one foreground")
     parser.add_argument("--datalist", required=True, metavar="FILE", help="images and labels; see `masksup datalist`")
     parser.add_argument("--split", default="test", choices=("training", "validation", "test"), help="default: test")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")

@@ -19,7 +19,7 @@ _ODD_NAMES = "backslashreplace"  # names of files may hold bytes that are no let
 
 
 class Evaluation(NamedTuple):
-    """An evaluation that was read back: its results, and its rows by image."""
+    """An evaluation that was read back: its results, and its rows by image, in the order of the names."""
 
     folder: Path
     results: dict[str, Any]
@@ -52,7 +52,7 @@ def read_evaluation(folder: str | os.PathLike[str]) -> Evaluation:
     try:
         results = json.loads((path / METRICS).read_text(encoding="utf-8"))
         with open(path / PER_IMAGE, newline="", encoding="utf-8") as file:
-            rows = {row["image"]: row for row in csv.DictReader(file)}
+            rows = dict(sorted((row["image"], row) for row in csv.DictReader(file)))
         results["metrics"], results["task"], results["protocol"]
     except FileNotFoundError as error:
         raise MissingDataError(
