@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import AsDiscreted, SaveImaged
 from numpy.typing import NDArray
+from yaml import YAMLError
 
 from masksup_med.bundle.location import find_bundle
 from masksup_med.errors import DataError, MissingDataError, SettingError
@@ -21,6 +23,9 @@ from masksup_med.handlers.checkpoint import load_weights
 from masksup_med.handlers.overlays import class_map
 
 __all__ = ["Prediction", "Predictor"]
+
+
+_NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
 
 
 class Prediction(NamedTuple):
@@ -40,6 +45,7 @@ class Predictor:
     Raises:
         MissingDataError: there is no such bundle, or it has no weights.
         CheckpointError: its weights cannot be read, or do not fit its network.
+        DataError: its ``inference.yaml`` cannot be read, or lacks what prediction needs.
         SettingError: there is no such device.
 
     Example::
@@ -52,9 +58,7 @@ class Predictor:
     def __init__(self, bundle: str | os.PathLike[str], device: str | None = None) -> None:
         folder = find_bundle(bundle)
         self.name = folder.resolve().name
-        parser = ConfigParser()
-        parser.read_config(str(folder / "configs" / "inference.yaml"))
-        parser["bundle_root"] = str(folder)
+        parser = _read_config(folder)
         if device is not None:
             parser["device"] = _device(device)
         self.device = torch.device(parser.get_parsed_content("device"))
@@ -104,6 +108,18 @@ class Predictor:
         return Prediction(class_map(data["pred"]), probability)
 
 
+def _read_config(folder: Path) -> ConfigParser:
+    parser, file = ConfigParser(), folder / "configs" / "inference.yaml"
+    try:
+        parser.read_config(str(file))
+    except (OSError, ValueError, YAMLError) as error:
+        raise DataError(f"{file} cannot be read ({' '.join(str(error).split())}); repair the bundle.") from error
+    if absent := [key for key in _NEEDED if key not in parser]:
+        raise DataError(f"{file} has no {' and no '.join(absent)}; a bundle's inference needs all of them.")
+    parser["bundle_root"] = str(folder)
+    return parser
+
+
 @contextmanager
 def _without_plugin_advice() -> Iterator[None]:
     """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
@@ -118,7 +134,7 @@ def _without_plugin_advice() -> Iterator[None]:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingError(f"There is no device {name} here; give cpu, or cuda:0 where there is a GPU.") from error
     return device

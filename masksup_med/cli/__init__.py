@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,16 +16,29 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return 0 when it is done, 1 when it could not be, 2 on wrong usage, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows a question mark instead
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = _parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
     except MaskSupError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return _say(f"Error: {error}")
+    except BrokenPipeError:  # as `| head` does, when it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        place = error.filename2 or error.filename  # the second is where a file was to be moved
+        where = f" ({place})" if place else ""
+        return _say(f"Error: {error.strerror or error}{where}; see that the place exists, is yours and has room.")
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+        return _say("Interrupted.", 130)
     return 0
+
+
+def _say(sentence: str, code: int = 1) -> int:
+    print(sentence, file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

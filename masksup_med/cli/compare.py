@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from masksup_med.cli.arguments import natural
+
 __all__ = ["add"]
 
 
@@ -20,7 +22,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "runs", nargs="+", metavar="RUN", help="two or more; differences are the later minus the earlier"
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
     parser.set_defaults(run=_run)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
+from masksup_med.cli.arguments import distance, natural
 from masksup_med.errors import SettingError
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "parse_classes"]
 
+_CLASSES = re.compile(r"(\d{1,5})(?:-(\d{1,5})|:(.+))?")
 _SOURCES = {"pred": ("pred", "label"), "bundle": ("bundle", "datalist")}
 
 
@@ -56,8 +59,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="N",
         help="for semantic: 1-40, or 0:wall 1:floor; 0 and 255, if no classes, are void",
     )
-    how.add_argument("--tolerance", type=float, default=2.0, metavar="PX", help="of NSD, in pixels (default: 2)")
-    how.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    how.add_argument("--tolerance", type=distance, default=2.0, metavar="PX", help="of NSD, in pixels (default: 2)")
+    how.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
     how.add_argument("--mlflow-run", metavar="ID", help="log the results into this MLflow run, too")
     how.add_argument("--tracking-uri", metavar="URI", help="its store (default: the environment's MLFLOW_TRACKING_URI)")
     parser.set_defaults(run=lambda args: _run(parser, args))
@@ -71,12 +74,10 @@ def parse_classes(given: list[str]) -> dict[int, str]:
     """
     classes: dict[int, str] = {}
     for text in given:
-        numbers, _, name = text.partition(":")
-        first, _, last = numbers.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or not int(first) <= int(last or first) <= 65535:
-            raise SettingError(
-                f"--classes got {text}; give numbers such as 1-40, or with names such as 0:wall 1:floor."
-            )
+        match = _CLASSES.fullmatch(text)
+        first, last, name = match.groups() if match else ("1", "0", "")
+        if int(first) > int(last or first):
+            raise SettingError(f"--classes got {text}; give numbers such as 1-40, or names too, as in 0:wall 1:floor.")
         for number in range(int(first), int(last or first) + 1):
             if number in classes:
                 raise SettingError(f"--classes names {number} twice; name each class once.")
@@ -87,9 +88,11 @@ def parse_classes(given: list[str]) -> dict[int, str]:
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     _check_sources(parser, args)
     from masksup_med.evaluate.run import evaluate_cases, usable_protocol
+    from masksup_med.evaluate.write import METRICS, usable_output
 
     classes = parse_classes(args.classes)
     usable_protocol(args.task, args.protocol, classes)
+    args.output = usable_output(args.output, METRICS)
     if args.mlflow_run:
         from masksup_med.evaluate.tracking import find_run
 
@@ -102,7 +105,6 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         classes=classes,
         tolerance=args.tolerance,
         seed=args.seed,
-        grouped=bool(args.groups or args.bundle),
     )
     if args.mlflow_run:
         run.log(results, args.output)
@@ -116,6 +118,10 @@ def _check_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         parser.error("give either --pred and --label, or --bundle and --datalist")
     if given == ["bundle"] and (args.image or args.groups):
         parser.error("--image and --groups go with --pred; a datalist has images and groups of its own")
+    if given == ["pred"] and args.device:
+        parser.error("--device goes with --bundle; measuring needs none")
+    if args.tracking_uri and not args.mlflow_run:
+        parser.error("--tracking-uri says where --mlflow-run is; name the run, too")
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:

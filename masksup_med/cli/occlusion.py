@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from masksup_med.cli.arguments import natural
+
 __all__ = ["add"]
 
 
@@ -20,7 +22,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", default="test", choices=("training", "validation", "test"), help="default: test")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: what the bundle chooses)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is hidden (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of what is hidden (default: %(default)s)")
     parser.set_defaults(run=_run)
 
 

@@ -168,7 +168,7 @@ def _absolute(item: Any, name: str, source: Path) -> Item:
     if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in keys):
         wanted = " and a ".join(f"path '{key}'" for key in keys)
         raise DataError(f"{source} has in its list '{name}' the item {item!r}; give it a {wanted}.")
-    group = str(item.get("group", key_of(Path(item["image"]))))
+    group = key_of(Path(item["image"])) if item.get("group") is None else str(item["group"])
     return {**item, "group": group, **{key: os.path.normpath(source.parent / item[key]) for key in keys}}
 
 

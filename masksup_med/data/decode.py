@@ -63,12 +63,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)))
 
 
-def read_label(path: str | os.PathLike[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_label(path: str | os.PathLike[str], kind: str = "label") -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Read a label image: one channel, its values as stored.
 
     A palette gives its indices, not its colours. 1 bit becomes 0 and 255, as for any PNG that an optimiser has
     packed, so that a threshold at half the range finds it. Three equal channels are one. An alpha channel must be
-    opaque, since a transparent one may be the label itself. The EXIF orientation is applied.
+    opaque, since a transparent one may be the label itself. The EXIF orientation is applied. ``kind`` is what errors
+    call the file.
 
     Returns:
         Array of shape (H, W), uint8 or uint16.
@@ -77,7 +78,7 @@ def read_label(path: str | os.PathLike[str]) -> NDArray[np.uint8] | NDArray[np.u
         MissingDataError: there is no such file.
         DataError: as for :func:`read_image`, or the values cannot be told for certain.
     """
-    with _naming("label", path):
+    with _naming(kind, path):
         raster = _decode(path)
         if raster.doubt:
             raise _Refusal(raster.doubt, "save it as a grey PNG")

@@ -95,7 +95,11 @@ def read_groups(path: Path, keys: Iterable[str]) -> dict[str, str]:
         DataError: a column is not there, or has no or two entries for an image.
     """
     table = read_columns(path, ("image", "name", "frame"), ("group", "patient", "patient ID", "sequence"))
-    return look_up(keys, {key_of(Path(name.replace("\\", "/"))): group for name, group in table.items()}, path)
+    groups: dict[str, str] = {}
+    for name, group in table.items():
+        if groups.setdefault(key := key_of(Path(name.replace("\\", "/"))), group) != group:
+            raise DataError(f"{path} gives '{key}' both to '{groups[key]}' and to '{group}'; remove one of them.")
+    return look_up(keys, groups, path)
 
 
 def read_columns(path: Path, key: str | Sequence[str], value: str | Sequence[str]) -> dict[str, str]:
@@ -111,7 +115,10 @@ def read_columns(path: Path, key: str | Sequence[str], value: str | Sequence[str
     """
     # universal newlines on purpose: GlaS's table ends its lines with bare carriage returns
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
+        try:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
+        except csv.Error as error:
+            raise DataError(f"{path} is no table that can be read ({error}); save it as CSV.") from error
     header = rows[0] if rows else []
     columns = [_column(path, header, names) for names in (key, value)]
     table: dict[str, str] = {}
@@ -134,7 +141,7 @@ def _column(path: Path, header: Sequence[str], names: str | Sequence[str]) -> in
     known = [name.casefold() for name in header]
     there = [known.index(name.casefold()) for name in names if name.casefold() in known]
     if not there:
-        raise DataError(f"{path} has no column '{names[0]}'; its first line must name it.")
+        raise DataError(f"{path} has no column '{names[0]}'; its first line must name it, and commas part columns.")
     return there[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,19 @@ from masksup_med.data.pairing import some
 from masksup_med.errors import DataError, MissingDataError, SettingError
 from masksup_med.evaluate.reports.comparison import write_comparison_report
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
-from masksup_med.evaluate.write import METRICS, Evaluation, read_evaluation, write_json, write_rows
+from masksup_med.evaluate.write import (
+    COMPARISON,
+    METRICS,
+    PER_IMAGE,
+    REPORT,
+    Evaluation,
+    read_evaluation,
+    usable_output,
+    write_json,
+    write_rows,
+)
 from masksup_med.metrics.statistics import Bootstrap, group_means, holm, interval, paired_test
+from masksup_med.outputs.atomic import atomic_paths
 
 __all__ = ["compare_runs"]
 
@@ -55,10 +66,11 @@ def compare_runs(
         What ``comparison.json`` holds.
 
     Raises:
-        SettingError: fewer than two runs, or one given twice.
+        SettingError: fewer than two runs, one given twice, or ``output_dir`` cannot be used.
         MissingDataError: a folder holds no evaluation.
-        DataError: evaluations are of another task, protocol or set of images.
+        DataError: evaluations differ in more than the predictions: in task, protocol, settings, images or labels.
     """
+    folder = usable_output(output_dir, COMPARISON)
     configurations = _read(runs)
     reference = configurations[0].seeds[0]
     groups = [row["group"] for row in reference.rows.values()]
@@ -86,11 +98,11 @@ def compare_runs(
         },
         "pairs": pairs,
     }
-    folder = Path(output_dir)
     rows = _rows(configurations, metrics)
-    write_rows(folder / "per_image.csv", rows)
-    write_json(folder / "comparison.json", results)
-    write_comparison_report(folder / "report.html", results, rows)
+    with atomic_paths(folder, PER_IMAGE, COMPARISON, REPORT) as (table, comparison, report):
+        write_rows(table, rows)
+        write_json(comparison, results)
+        write_comparison_report(report, results, rows)
     return results
 
 
@@ -115,9 +127,11 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _seeds(folder: Path) -> list[Evaluation]:
-    if (folder / METRICS).is_file():
-        return [read_evaluation(folder)]
     seeds = sorted(path.parent for path in folder.glob(f"*/{METRICS}"))
+    if (folder / METRICS).is_file():
+        if seeds:
+            raise DataError(f"{folder} holds an evaluation, and so do its sub-folders; part them.")
+        return [read_evaluation(folder)]
     if not seeds:
         raise MissingDataError(
             f"{folder} holds no {METRICS}, nor do its sub-folders; give folders that `masksup evaluate` has written."
@@ -127,7 +141,7 @@ def _seeds(folder: Path) -> list[Evaluation]:
 
 def _check_same(one: Evaluation, other: Evaluation) -> None:
     both = f"{one.folder} and {other.folder}"
-    for key in ("task", "protocol", "grouped"):
+    for key in ("task", "protocol"):
         if one.results[key] != other.results[key]:
             raise DataError(
                 f"{both} differ in {key}: {one.results[key]} and {other.results[key]}; evaluate both the same way."
@@ -136,8 +150,17 @@ def _check_same(one: Evaluation, other: Evaluation) -> None:
         raise DataError(f"{both} were evaluated with another --tolerance; evaluate both with one.")
     if strange := sorted(one.rows.keys() ^ other.rows.keys()):
         raise DataError(f"{both} are not of the same images: {some(strange)} in one only; evaluate both on one set.")
+    if one.results["settings"]["classes"] != other.results["settings"]["classes"]:
+        raise DataError(f"{both} were evaluated with other --classes; evaluate both with the same.")
+    if changed := [image for image, row in one.rows.items() if _label_of(row) != _label_of(other.rows[image])]:
+        raise DataError(f"{both} have another label for {some(changed)}; evaluate both against the same labels.")
     if torn := [image for image, row in one.rows.items() if row["group"] != other.rows[image]["group"]]:
         raise DataError(f"{both} give {torn[0]} to different groups; use one table of groups.")
+
+
+def _label_of(row: Mapping[str, str]) -> list[str | None]:
+    """What an evaluation keeps of an image's label."""
+    return [row.get(name) for name in ("label_empty", "object_share", "void_pixels")]
 
 
 def _is_common(metric: str, configurations: Sequence[Configuration]) -> bool:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 
 from tqdm import tqdm
 
+from masksup_med.errors import MaskSupError
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.figures import Measured, Settings
 from masksup_med.evaluate.tasks import TASKS
@@ -25,6 +29,7 @@ def measure_cases(cases: Sequence[Case], task: str, protocol: str, settings: Set
 
     Raises:
         DataError: a file cannot be read, or holds values that the task does not know.
+        MaskSupError: something has killed one of the processes.
     """
     measure = partial(_measure, task=task, protocol=protocol, settings=settings)
     processes = min(_cores(), len(cases) // _PER_PROCESS)
@@ -33,8 +38,16 @@ def measure_cases(cases: Sequence[Case], task: str, protocol: str, settings: Set
         return list(progress(map(measure, cases)))
     # not forked: a process that has loaded torch must not be
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts_to_parent) as pool:
-        return list(progress(pool.map(measure, cases, chunksize=4)))
+    try:
+        with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
+            with _interrupts_ignored():  # which the processes that start here inherit, and keep
+                results = pool.map(measure, cases, chunksize=4)
+            return list(progress(results))
+    except BrokenProcessPool as error:
+        raise MaskSupError(
+            "A process that measures images was killed, perhaps because memory ran out; close other programs and run "
+            "this again."
+        ) from error
 
 
 def _measure(case: Case, task: str, protocol: str, settings: Settings) -> Measured:
@@ -45,5 +58,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the one that waits for the results is killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,11 @@ from masksup_med.evaluate.reading import read_foreground
 from masksup_med.evaluate.reports.occlusion import write_occlusion_report
 from masksup_med.evaluate.reports.occlusion_pictures import example_pictures
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
-from masksup_med.evaluate.write import write_json, write_rows
+from masksup_med.evaluate.write import OCCLUSION, REPORT, usable_output, write_json, write_rows
 from masksup_med.metrics.occlusion import area_under_occlusion
 from masksup_med.metrics.overlap import iou
 from masksup_med.metrics.statistics import Bootstrap, interval
+from masksup_med.outputs.atomic import atomic_paths
 
 __all__ = ["measure_occlusion"]
 
@@ -46,6 +46,7 @@ def measure_occlusion(
     Returns:
         What ``occlusion.json`` holds: for each kind of hiding the mean IoU at each ratio, and the area under it.
     """
+    folder = usable_output(output_dir, OCCLUSION)
     progress = tqdm(cases, desc="occlusion", unit="image", disable=None)
     scores = np.stack([_scores(predictor, case, seed) for case in progress])
     bootstrap = Bootstrap([case.group for case in cases], RESAMPLES, seed)
@@ -61,10 +62,10 @@ def measure_occlusion(
         "hidden shares from 0 to 0.9, by trapezes.",
         "hidings": {kind: _curve(scores[:, number], bootstrap) for number, kind in enumerate(HIDINGS)},
     }
-    folder = Path(output_dir)
-    write_rows(folder / "occlusion.csv", _rows(cases, scores))
-    write_json(folder / "occlusion.json", results)
-    write_occlusion_report(folder / "report.html", results, example_pictures(predictor, cases, seed))
+    with atomic_paths(folder, "occlusion.csv", OCCLUSION, REPORT) as (table, curves, report):
+        write_rows(table, _rows(cases, scores))
+        write_json(curves, results)
+        write_occlusion_report(report, results, example_pictures(predictor, cases, seed))
     return results
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from masksup_med.bundle.predictor import Prediction, Predictor
 from masksup_med.data.datalist import load_datalist, part
 from masksup_med.data.pairing import key_of
-from masksup_med.errors import DataError
+from masksup_med.errors import DataError, SettingError
 from masksup_med.evaluate.cases import Case
 from masksup_med.outputs.overlay import write_picture
 
@@ -22,7 +22,7 @@ __all__ = ["labelled_cases", "predict_cases"]
 
 
 def labelled_cases(datalist: str | os.PathLike[str], split: str) -> list[Case]:
-    """The images of a list as cases that are not predicted yet, named by their paths below their common folder.
+    """The images of a list as cases that are not predicted yet, named by as much of their paths as tells them apart.
 
     Args:
         datalist: a Decathlon-style JSON, or a folder in a known layout; see :mod:`masksup_med.data.datalist`.
@@ -30,16 +30,19 @@ def labelled_cases(datalist: str | os.PathLike[str], split: str) -> list[Case]:
 
     Raises:
         MissingDataError: a file is not there, or the list is empty.
-        DataError: an image has no label, or files cannot be read or differ in size.
+        DataError: an image has no label or is there twice, or files cannot be read or differ in size.
     """
     items = part(load_datalist(datalist), split)
     if bare := [item["image"] for item in items if "label" not in item]:
         raise DataError(f"{bare[0]} has no label in the list {split} of {datalist}; evaluation needs labels.")
-    names = _names([Path(item["image"]) for item in items])
-    return [
-        Case(name, Path(item["label"]), None, str(item["group"]), Path(item["image"]))
-        for name, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])
-    ]
+    images = [Path(item["image"]) for item in items]
+    if len(set(images)) < len(images):
+        twice = next(image for image in images if images.count(image) > 1)
+        raise DataError(f"{twice} is in the list {split} of {datalist} twice; remove one of them.")
+    return sorted(
+        Case(name, Path(item["label"]), None, _group(item, name), image)
+        for name, item, image in zip(_names(images), items, images, strict=True)
+    )
 
 
 def predict_cases(predictor: Predictor, cases: Sequence[Case], output_dir: str | os.PathLike[str]) -> list[Case]:
@@ -47,12 +50,16 @@ def predict_cases(predictor: Predictor, cases: Sequence[Case], output_dir: str |
 
     Writes ``predictions/<name>.png``, 0 and 255 or class numbers, and where there is one foreground
     ``probabilities/<name>.png``, 16 bits from 0 to white.
+
+    Raises:
+        SettingError: one of these files is an image or label of the cases.
     """
     folder, predicted = Path(output_dir), []
+    _refuse_overwriting(folder, cases)
     for case in tqdm(cases, desc="predict", unit="image", disable=None):
         prepared = predictor.prepare(str(case.image))
         prediction = predictor.finish(prepared, predictor.infer(prepared["image"]))
-        pred, probability = (folder / part / f"{case.name}.png" for part in ("predictions", "probabilities"))
+        pred, probability = _files(folder, case)
         write_picture(pred, _as_picture(prediction))
         if prediction.probability is None:
             predicted.append(case._replace(pred=pred))
@@ -67,9 +74,28 @@ def _as_picture(prediction: Prediction) -> NDArray[Any]:
     return (prediction.classes * (255 if binary else 1)).astype(np.uint8)
 
 
+def _files(folder: Path, case: Case) -> tuple[Path, Path]:
+    """Where a case's prediction and its map go."""
+    return folder / "predictions" / f"{case.name}.png", folder / "probabilities" / f"{case.name}.png"
+
+
+def _refuse_overwriting(folder: Path, cases: Sequence[Case]) -> None:
+    inputs = {os.path.realpath(path) for case in cases for path in (case.image, case.label) if path is not None}
+    for case in cases:
+        for path in _files(folder, case):
+            if os.path.realpath(path) in inputs:
+                raise SettingError(f"{path} is an image or label of the datalist; name another folder for the results.")
+
+
+def _group(item: Mapping[str, Any], name: str) -> str:
+    """An item's group; one without has its image's path for a group, which is nobody's business."""
+    return name if os.path.isabs(item["group"]) else item["group"]
+
+
 def _names(images: Sequence[Path]) -> list[str]:
-    """Paths below the images' common folder, without suffix unless that would make two alike."""
-    common = os.path.commonpath([image.parent for image in images])
-    names = [image.relative_to(common) for image in images]
-    keys = [key_of(name) for name in names]
-    return keys if len(set(keys)) == len(keys) else [name.as_posix() for name in names]
+    """The last parts of the paths, as few as tell all apart, without suffix unless that would make two alike."""
+    keys = [key_of(image) for image in images]
+    keys = keys if len(set(keys)) == len(keys) else [image.as_posix() for image in images]
+    parts = [key.strip("/").split("/") for key in keys]
+    choices = (["/".join(each[-count:]) for each in parts] for count in range(1, max(map(len, parts)) + 1))
+    return next(names for names in choices if len(set(names)) == len(names))

@@ -10,6 +10,7 @@ classes                       class numbers; pixels whose label is 255, or 0 whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,24 +36,29 @@ def holds_numbers(files: Iterable[Path]) -> bool:
     """Whether binary predictions are drawn as 0 and 1: whether no file of the folder holds more.
 
     The question cannot be answered file by file: in a map of probabilities that found nothing, 1 may be the largest
-    value.
+    value. The first map that found something answers it.
 
     Raises:
-        DataError: values above 1 show that it is neither masks nor maps but classes.
+        DataError: values show that it is neither masks nor maps but classes, or that masks are drawn in two ways.
     """
-    highest, where = 0, None
+    drawn: dict[float, Path] = {}  # by the largest value, inf for white: the first file that has it
     for path in files:
-        here = int(read_label(path).max())
-        if here > _MOST_CLASSES:
+        values = read_label(path, "prediction")
+        top = int(values.max())
+        if top > _MOST_CLASSES and not _has_two_values(values):
             return False
-        if here > highest:
-            highest, where = here, path
-    if highest > 1:
+        drawn.setdefault(math.inf if top == np.iinfo(values.dtype).max else top, path)
+    highest = max(drawn, default=0)
+    if 1 < highest < math.inf:
         raise DataError(
-            f"The largest value in the predictions is {highest}, in {where}: they are neither masks of 0 and 1, nor "
-            "of 0 and 255, nor maps up to white; write the foreground as one of these."
+            f"The largest value in the predictions is {highest}, in {drawn[highest]}: they are neither masks of "
+            "0 and 1, nor of 0 and 255, nor maps up to white; write the foreground as one of these."
         )
-    return True
+    if math.inf in drawn and 1 in drawn:
+        raise DataError(
+            f"Masks are drawn in two ways, {drawn[1]} with 0 and 1, {drawn[highest]} with 0 and white; draw all in one."
+        )
+    return highest <= 1
 
 
 def read_foreground(path: Path) -> NDArray[np.bool_]:
@@ -61,29 +67,43 @@ def read_foreground(path: Path) -> NDArray[np.bool_]:
 
 
 def read_probability(path: Path, numbers: bool) -> NDArray[np.float64]:
-    """Read a binary prediction as 0 to 1, shape (H, W); ``numbers`` is what :func:`holds_numbers` said."""
-    values = read_label(path)
-    return values / (1 if numbers else np.iinfo(values.dtype).max)
+    """Read a binary prediction as 0 to 1, shape (H, W); ``numbers`` is what :func:`holds_numbers` said.
+
+    Raises:
+        DataError: it has two values, of which the larger is not white.
+    """
+    values = read_label(path, "prediction")
+    white = 1 if numbers else np.iinfo(values.dtype).max
+    if 1 < values.max() < white and _has_two_values(values):
+        raise DataError(
+            f"Prediction {path} has the values 0 and {values.max()} only: it is neither a mask of 0 and {white} nor a "
+            f"map of probabilities from 0 to {white}; write its foreground as {white}."
+        )
+    return values / white
 
 
-def read_objects(path: Path) -> NDArray[np.integer]:
-    """Read a map of objects, 0 background, shape (H, W).
+def read_objects(path: Path, kind: str = "label") -> NDArray[np.integer]:
+    """Read a map of objects, 0 background, shape (H, W); ``kind`` is what errors call it.
 
     Raises:
         DataError: its values run into each other, as in a picture or a map of probabilities.
     """
-    values = read_label(path)
+    values = read_label(path, kind)
     numbers = np.count_nonzero(np.unique(values))
     if numbers <= 1:
         return objects_of(values != 0)
-    if is_black_and_white(values):
-        return objects_of(values > 127)
     if equal_valued_pieces(values).max() > _MOST_PIECES * numbers or _steepness(values) > _MOST_STEEP:
+        if is_black_and_white(values):
+            return objects_of(values > 127)
         raise DataError(
             f"{path} is neither a mask nor a map of objects: its {numbers} values run into each other as in a picture "
             "or a map of probabilities; give each object one number, or draw all of them white."
         )
     return values
+
+
+def _has_two_values(values: NDArray[np.integer]) -> bool:
+    return bool(values.min() == 0 and ((values == 0) | (values == values.max())).all())
 
 
 def _steepness(values: NDArray[np.integer]) -> float:
@@ -104,8 +124,9 @@ def read_classes(pred: Path | None, label: Path, classes: Sequence[int]) -> tupl
     _refuse_unknown(label, truth, [*classes, *_VOID], classes)
     if pred is None:
         return np.full(truth.shape, -1), truth
-    guess = read_label(pred)
-    _refuse_unknown(pred, guess[np.isin(truth, classes)], classes, classes)
+    guess = read_label(pred, "prediction")
+    counted = guess[np.isin(truth, classes)] if guess.shape == truth.shape else guess
+    _refuse_unknown(pred, counted, classes, classes)
     return guess, truth
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksup_med import __version__
+from masksup_med.errors import DataError
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.figures import Figure, Measured, Protocol, Settings
 from masksup_med.metrics.semantic import class_iou
@@ -43,9 +44,11 @@ def summarise(
         "version": __version__,
         "images": len(cases),
         "groups": len(set(groups)),
+        "grouped": len(set(groups)) < len(groups),
         "counts": _counts(cases, measured),
         "settings": {
             "tolerance_px": settings.tolerance,
+            "classes": {str(number): name for number, name in settings.classes.items()},
             "resamples": RESAMPLES,
             "confidence": CONFIDENCE,
             "seed": seed,
@@ -58,6 +61,7 @@ def summarise(
         results["reliability"] = _reliability(values["reliability"].sum(axis=0))
     if "counts" in values:
         results["classes"] = _classes(values["counts"].sum(axis=0), settings.classes)
+        _refuse_one_class(results)
     return results
 
 
@@ -102,11 +106,13 @@ def _worded(figure: Figure, settings: Settings) -> Figure:
 
 
 def _counts(cases: Sequence[Case], measured: Sequence[Measured]) -> dict[str, int]:
+    void = int(sum(float(each.measures.get("void_pixels", 0)) for each in measured))
     return {
         "missing_predictions": sum(case.pred is None for case in cases),
         "empty_labels": sum(each.label_empty for each in measured),
         "empty_predictions": sum(each.pred_empty for each in measured),
         "both_empty": sum(each.label_empty and each.pred_empty for each in measured),
+        **({"void_pixels": void} if void else {}),
     }
 
 
@@ -164,6 +170,16 @@ def _strata(
             metrics = _figures(figures, part, [groups[index] for index in chosen.tolist()], empty[chosen], seed)
             strata[name] = {"object_share": share, "images": int(chosen.size), "metrics": metrics}
     return strata
+
+
+def _refuse_one_class(results: Row) -> None:
+    """Where only one class counts, whatever is predicted is right: then 255 was probably not meant to be void."""
+    there = [each for each in results["classes"] if each["label_pixels"]]
+    if len(there) == 1 and len(results["classes"]) > 1 and "void_pixels" in results["counts"]:
+        raise DataError(
+            f"In all labels, only {there[0]['name']} ({there[0]['number']}) is among the classes, and 0 or 255, which "
+            "is void; draw classes as their numbers, or evaluate masks of 0 and 255 with --task polyp."
+        )
 
 
 def _stratum(measured: Measured, edges: tuple[float, float]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from masksup_med.errors import SettingError
@@ -15,7 +15,8 @@ from masksup_med.evaluate.reading import holds_numbers
 from masksup_med.evaluate.reports.evaluation import write_report
 from masksup_med.evaluate.results import per_image_rows, summarise, worst_cases
 from masksup_med.evaluate.tasks import TASKS
-from masksup_med.evaluate.write import METRICS, PER_IMAGE, write_json, write_rows
+from masksup_med.evaluate.write import METRICS, PER_IMAGE, REPORT, usable_output, write_json, write_rows
+from masksup_med.outputs.atomic import atomic_paths
 
 __all__ = ["evaluate_cases", "usable_protocol"]
 
@@ -29,7 +30,6 @@ def evaluate_cases(
     classes: Mapping[int, str] | None = None,
     tolerance: float = 2.0,
     seed: int = 0,
-    grouped: bool = False,
 ) -> dict[str, Any]:
     """Evaluate predictions and write ``per_image.csv``, ``metrics.json`` and ``report.html``.
 
@@ -43,31 +43,30 @@ def evaluate_cases(
         classes: names of the classes by their number, for the task ``semantic``.
         tolerance: how far outlines may lie apart for NSD, in pixels.
         seed: of the bootstrap.
-        grouped: whether the cases' groups mean something, or each image is on its own.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        SettingError: task, protocol, classes, tolerance or seed cannot be used.
+        SettingError: task, protocol, classes, tolerance, seed or output_dir cannot be used.
         DataError: a file cannot be read, sizes differ, or values mean nothing for the task.
     """
     way = usable_protocol(task, protocol, classes)
-    if tolerance < 0 or seed < 0:
-        raise SettingError(f"tolerance is {tolerance} and seed {seed}; neither may be below 0.")
+    folder = usable_output(output_dir, METRICS)
+    if not 0 <= tolerance < math.inf or seed < 0:
+        raise SettingError(f"tolerance is {tolerance} and seed {seed}; give numbers from 0 on.")
     check_sizes(cases, way.size)
     preds = [case.pred for case in cases if case.pred is not None]
     numbers = task == "polyp" and holds_numbers(preds)
     settings = Settings(tolerance, numbers, dict(classes or {}))
     measured = measure_cases(cases, task, protocol, settings)
     results = {"task": task, "protocol": protocol, **summarise(cases, measured, way, settings, seed)}
-    results["grouped"] = grouped
     worst = worst_cases(cases, measured, way)
     rows = per_image_rows(cases, measured, way)
-    folder = Path(output_dir)
-    write_rows(folder / PER_IMAGE, rows)
-    write_json(folder / METRICS, results)
-    write_report(folder / "report.html", results, rows, worst, lambda case: way.show(case, settings))
+    with atomic_paths(folder, PER_IMAGE, METRICS, REPORT) as (table, metrics, report):
+        write_rows(table, rows)
+        write_json(metrics, results)
+        write_report(report, results, rows, worst, lambda case: way.show(case, settings))
     return results
 
 
@@ -83,6 +82,6 @@ def usable_protocol(task: str, protocol: str, classes: Mapping[int, str] | None)
     if (task == "semantic") != bool(classes):
         raise SettingError(
             "The task semantic, and no other, needs its classes; give their numbers, as in --classes 1-40 for "
-            "NYUDv2's 40, or with names, as in --classes 0:background 1:polyp."
+            "NYUDv2's 40, or with names, as in --classes 0:wall 1:floor."
         )
     return TASKS[task][protocol]

@@ -48,10 +48,14 @@ def find_run(run_id: str, tracking_uri: str | None) -> RunLog:
             f"In which store is the run {run_id}? Give --tracking-uri, as in sqlite:///runs/1/mlruns.db, or set "
             "MLFLOW_TRACKING_URI."
         )
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:") and not file.is_file():  # MLflow would make a new one
+        raise MissingDataError(f"There is no MLflow store {file}; correct --tracking-uri.")
     silence_mlflow()
     try:
         client = MlflowClient(uri)
-        client.get_run(run_id)
+        if client.get_run(run_id).info.lifecycle_stage != "active":
+            raise MissingDataError(f"The MLflow run {run_id} was deleted; restore it or name another one.")
     except MlflowException as error:
         raise MissingDataError(f"The MLflow store {uri} has no run {run_id}; see its runs with `mlflow ui`.") from error
     return RunLog(client, run_id)

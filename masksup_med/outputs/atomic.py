@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "sweep"]
+__all__ = ["atomic_path", "atomic_paths", "sweep"]
 
 
 @contextmanager
@@ -34,6 +34,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_paths(folder: str | os.PathLike, *names: str) -> Iterator[list[Path]]:
+    """Give temporary paths for several files of a folder, which take their places together when the block ends.
+
+    An error inside the block leaves all of them as they were.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(atomic_path(Path(folder) / name)) for name in names]
 
 
 def sweep(path: str | os.PathLike) -> None:

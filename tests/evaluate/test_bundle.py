@@ -11,6 +11,7 @@ from masksup_med.bundle import copy_bundle
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.cli import main
 from masksup_med.data import read_label
+from masksup_med.errors import DataError
 from masksup_med.evaluate.hiding import RATIOS
 from masksup_med.evaluate.occlusion import measure_occlusion
 from masksup_med.evaluate.predict import labelled_cases
@@ -59,7 +60,7 @@ def test_predicts_and_evaluates(bundles, datalist, phantoms, task, tmp_path):
     arguments = ["--bundle", str(bundles(task)), "--datalist", str(datalist(task)), "--split", "validation"]
     assert main(["evaluate", *arguments, "-o", str(out), "--task", task, "--device", "cpu"]) == 0
     results = json.loads((out / "metrics.json").read_text())
-    assert results["images"] == 4 and results["grouped"] and results["counts"]["missing_predictions"] == 0
+    assert results["images"] == 4 and not results["grouped"] and results["counts"]["missing_predictions"] == 0
     assert "ece" in results["metrics"]
     written = sorted(path.name for path in (out / "predictions").iterdir())
     assert len(written) == 4 and written == sorted(path.name for path in (out / "probabilities").iterdir())
@@ -160,6 +161,45 @@ def test_occlusion_hides_the_same_again(bundles, datalist, tmp_path):
     results = [measure_occlusion(predictor, cases, tmp_path, seed) for seed in (0, 0, 1)]
     assert results[0] == results[1] != results[2]
     assert results[0]["hidings"]["patch"]["area_interval"] is None  # of one image there is none
+
+
+def test_names_and_groups_hold_no_more_of_a_path_than_needed(phantoms, tmp_path):
+    folder = phantoms("polyp")
+    items = [
+        {
+            "image": str(folder / "images" / f"phantom_000{n}.png"),
+            "label": str(folder / "labels" / f"phantom_000{n}.png"),
+        }
+        for n in range(3)
+    ]
+    (tmp_path / "list.json").write_text(json.dumps({"test": items}))
+    cases = labelled_cases(tmp_path / "list.json", "test")
+    assert [case.name for case in cases] == ["phantom_0000", "phantom_0001", "phantom_0002"]
+    assert [case.group for case in cases] == [case.name for case in cases]
+    (tmp_path / "list.json").write_text(json.dumps({"test": [*items, items[0]]}))
+    with pytest.raises(DataError, match=r"phantom_0000\.png is in the list test of .* twice"):
+        labelled_cases(tmp_path / "list.json", "test")
+
+
+def test_labels_are_not_overwritten(bundles, phantoms, tmp_path, capsys):
+    image, label = (phantoms("polyp") / part / "phantom_0000.png" for part in ("images", "labels"))
+    own = tmp_path / "predictions" / "phantom_0000.png"
+    own.parent.mkdir()
+    own.write_bytes(label.read_bytes())
+    (tmp_path / "list.json").write_text(json.dumps({"test": [{"image": str(image), "label": str(own)}]}))
+    arguments = ["--bundle", str(bundles("polyp")), "--datalist", str(tmp_path / "list.json"), "-o", str(tmp_path)]
+    assert main(["evaluate", *arguments, "--task", "polyp"]) == 1
+    assert "is an image or label of the datalist" in capsys.readouterr().err
+    assert own.read_bytes() == label.read_bytes()
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "cannot be read"), ("a: 1", "has no device and no network")])
+def test_damaged_bundle(datalist, text, message, tmp_path, capsys):
+    bundle = copy_bundle("polyp_masksup", tmp_path / "bundle")
+    (bundle / "configs" / "inference.yaml").write_text(text)
+    arguments = ["--bundle", str(bundle), "--datalist", str(datalist("polyp")), "--split", "validation"]
+    assert main(["occlusion", *arguments, "-o", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,10 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     evaluate(preds, labels, tmp_path / "wide", "--tolerance", "5")
     (tmp_path / "groups.csv").write_text("image,group\na,1\nb,1\nd,2\ndeep/c,2\n")
     evaluate(preds, labels, tmp_path / "grouped", "--groups", str(tmp_path / "groups.csv"))
+    evaluate(preds, write(tmp_path / "others", {**LABELS, "a.png": square(5, 5, 9)}), tmp_path / "relabelled")
+    evaluate(preds, labels, tmp_path / "torn")
+    table = tmp_path / "torn" / "per_image.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text("{")
     capsys.readouterr()
@@ -129,7 +133,9 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
         ([str(tmp_path / "broken")], "cannot be read"),
         ([str(tmp_path / "glands")], "differ in task: polyp and gland"),
         ([str(tmp_path / "wide")], "--tolerance"),
-        ([str(tmp_path / "grouped")], "differ in grouped"),
+        ([str(tmp_path / "relabelled")], "have another label for a"),
+        ([str(tmp_path / "torn")], "do not belong together"),
+        ([str(tmp_path / "grouped")], "to different groups"),
     ]:
         assert main(["compare", one, *others, "-o", str(tmp_path / "out")]) == 1
         err = capsys.readouterr().err
@@ -138,3 +144,19 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     assert main(grouped) == 1
     assert "not of the same images: 00, 01, 02, 03 and 24 more in one only" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_overwritten(runs, capsys):
+    before = (runs / "plain" / "per_image.csv").read_bytes()
+    assert main(["compare", str(runs / "plain"), str(runs / "good"), "-o", str(runs / "plain")]) == 1
+    assert "holds the results of another command (metrics.json)" in capsys.readouterr().err
+    assert (runs / "plain" / "per_image.csv").read_bytes() == before
+
+
+def test_rows_are_paired_by_name_in_whatever_order(runs, tmp_path):
+    lines = (runs / "plain" / "per_image.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "turned").mkdir()
+    (tmp_path / "turned" / "per_image.csv").write_text("".join([lines[0], *reversed(lines[1:])]))
+    (tmp_path / "turned" / "metrics.json").write_bytes((runs / "plain" / "metrics.json").read_bytes())
+    results = compare_runs([runs / "plain", tmp_path / "turned"], tmp_path / "out")
+    assert all(pair["equal"] == IMAGES for pair in results["pairs"])

@@ -22,7 +22,11 @@ def save(tmp_path):
 def test_binary_predictions(save):
     mask, numbers = save("mask.png", square(5, 5, 10)), save("numbers.png", square(5, 5, 10) // 255)
     timid = save("timid.png", square(5, 5, 10) // 255)  # a map that gives 1/255 at most
-    assert holds_numbers([numbers]) and not holds_numbers([mask]) and not holds_numbers([timid, mask])
+    sure = save("sure.png", square(5, 5, 10) // 2)
+    Image.fromarray(np.maximum(square(5, 5, 10), square(0, 0, 9) // 3)).save(sure)
+    assert holds_numbers([numbers]) and not holds_numbers([mask]) and not holds_numbers([timid, sure])
+    with pytest.raises(DataError, match=r"two ways, .*numbers\.png with 0 and 1, .*mask\.png with 0 and white"):
+        holds_numbers([numbers, mask])
     assert read_probability(numbers, numbers=True).max() == 1
     assert read_probability(timid, numbers=False).max() == 1 / 255
     assert holds_numbers([]) and holds_numbers([save("black.png", np.zeros((4, 4), np.uint8))])
@@ -51,6 +55,9 @@ def test_objects(save):
     torn[0, 0] = 300
     assert np.unique(read_objects(save("labels.png", torn))).tolist() == [0, 300, 700]  # one object in two pieces
     assert read_objects(save("black.png", np.zeros((5, 5), np.uint8))).max() == 0
+    many = (two // 255).astype(np.uint8)
+    many[20:, 20:] *= 250
+    assert np.unique(read_objects(save("few.png", many))).tolist() == [0, 1, 250]  # no noise of black and white
 
 
 def test_noisy_black_and_white_is_a_mask(tmp_path):

@@ -77,7 +77,7 @@ def test_semantic_with_named_classes(tmp_path):
 
 def test_classes_as_they_are_given():
     assert parse_classes(["1-3", "7:bed"]) == {1: "class 1", 2: "class 2", 3: "class 3", 7: "bed"}
-    for wrong in (["wall"], ["3-1"], ["1", "1"], ["-1"], ["1-99999999"], [""]):
+    for wrong in (["wall"], ["3-1"], ["1", "1"], ["-1"], ["1-"], ["1-3:bed"], ["1-99999999"], [""]):
         with pytest.raises(SettingError, match="--classes"):
             parse_classes(wrong)
 
@@ -94,6 +94,9 @@ COLOURED[5:9, 5:9] = 255, 0, 0
         ("polyp", {"preds/a.png": COLOURED}, "preds/a.png: its colour channels differ"),
         ("polyp", {"labels/a.png": COLOURED}, "labels/a.png: its colour channels differ"),
         ("polyp", {"labels/a.png": np.arange(2000, dtype=np.uint8).reshape(40, 50)}, "labels/a.png has 256 different"),
+        ("polyp", {"preds/a.png": square(0, 0, 5) // 255 * 100}, "preds/a.png has the values 0 and 100 only"),
+        ("polyp", {"preds/a.png": square(0, 0, 5).astype(np.uint16)}, "preds/a.png has the values 0 and 255 only"),
+        ("polyp", {"preds/a.png": square(0, 0, 5) // 255}, "Masks are drawn in two ways"),
         ("gland", {"preds/a.png": np.arange(2000, dtype=np.uint8).reshape(40, 50)}, "preds/a.png is neither a mask"),
     ],
 )
@@ -120,7 +123,7 @@ def test_a_broken_file_among_many_processes(tmp_path, capsys, monkeypatch):
     (preds / "d.png").write_bytes(whole[: len(whole) // 2])
     assert evaluate(preds, labels, tmp_path / "out") == 1
     err = capsys.readouterr().err
-    assert "Cannot read label" in err and "d.png" in err and "Traceback" not in err
+    assert "Cannot read prediction" in err and "d.png" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -129,9 +132,11 @@ def test_a_broken_file_among_many_processes(tmp_path, capsys, monkeypatch):
         (["--task", "gland", "--protocol", "pranet"], "no protocol pranet for the task gland"),
         (["--task", "semantic"], "needs its classes"),
         (["--task", "polyp", "--classes", "1-3"], "needs its classes"),
-        (["--task", "polyp", "--tolerance", "-1"], "neither may be below 0"),
         (["--task", "polyp", "--mlflow-run", "x"], "In which store is the run x?"),
-        (["--task", "polyp", "--mlflow-run", "x", "--tracking-uri", "sqlite:///OUT/none.db"], "has no run x"),
+        (
+            ["--task", "polyp", "--mlflow-run", "x", "--tracking-uri", "sqlite:///OUT/none.db"],
+            "There is no MLflow store",
+        ),
     ],
 )
 def test_bad_settings_are_one_sentence(folders, arguments, message, capsys, monkeypatch):
@@ -144,14 +149,62 @@ def test_bad_settings_are_one_sentence(folders, arguments, message, capsys, monk
     assert not out.exists()
 
 
+PAIR = ["--pred", "x", "--label", "y"]
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["--pred", "x"], ["--pred", "x", "--label", "y", "--bundle", "z"], ["--bundle", "z"],
-                  ["--bundle", "z", "--datalist", "x", "--image", "y"]],
-)  # fmt: skip
+    "arguments",
+    [
+        [],
+        ["--pred", "x"],
+        [*PAIR, "--bundle", "z"],
+        ["--bundle", "z"],
+        ["--bundle", "z", "--datalist", "x", "--image", "y"],
+        [*PAIR, "--device", "cpu"],
+        [*PAIR, "--tracking-uri", "z"],
+        [*PAIR, "--seed", "-1"],
+        [*PAIR, "--tolerance", "nan"],
+    ],
+)
 def test_one_source_and_all_of_it(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", "-o", "out", "--task", "polyp", *arguments])
     assert caught.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_masks_are_no_classes(folders, capsys):
+    """0 and 255 as classes: all that is not void would be background, and anything right."""
+    assert evaluate(*folders, "--classes", "0", "1", task="semantic") == 1
+    assert "only class 0 (0) is among the classes" in capsys.readouterr().err and not folders[2].exists()
+
+
+def test_the_paper_takes_classes_at_its_own_size(tmp_path, capsys):
+    label = np.array([[0, 0, 1, 1, 255]], np.uint8).repeat(20, 0)
+    labels = write(tmp_path / "labels", {"a.png": label})
+    preds = write(tmp_path / "preds", {"a.png": np.zeros((224, 224), np.uint8)})
+    arguments = (preds, labels, tmp_path / "out", "--classes", "0", "1", "--protocol", "paper")
+    assert evaluate(*arguments, task="semantic") == 0
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "comparison.json", "occlusion.json"])
+def test_results_of_other_commands_are_not_mixed(folders, tmp_path, name, capsys):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / name).write_text("{}")
+    assert evaluate(*folders[:2], tmp_path / "there") == (0 if name == "metrics.json" else 1)
+    assert name == "metrics.json" or f"({name}); name another folder" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written(folders, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert evaluate(*folders[:2], out) == 1
+        err = capsys.readouterr().err
+        assert "cannot be written" in err and err.count("\n") == 1
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+    assert evaluate(*folders) == 1
+    assert "report.html" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in folders[2].iterdir()] == ["report.html"]
 
 
 def test_inputs_are_never_touched(folders):

@@ -26,3 +26,5 @@ def test_results_go_into_the_named_run(tmp_path):
     assert results["metrics"]["lesion_f1"]["interval"] is None  # some resamples have neither lesion nor prediction
     artifacts = {item.path for item in client.list_artifacts(run_id, "evaluation/polyp/native")}
     assert {path.rpartition("/")[2] for path in artifacts} == {"metrics.json", "per_image.csv", "report.html"}
+    client.delete_run(run_id)
+    assert main(["evaluate", *arguments, "--mlflow-run", run_id, "--tracking-uri", uri]) == 1

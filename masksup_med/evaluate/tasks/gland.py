@@ -66,7 +66,7 @@ def _measure_as_glas(case: Case, settings: Settings) -> Measured:
 
 def _read_pair(case: Case, settings: Settings) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     label = read_objects(case.label)
-    return np.zeros_like(label) if case.pred is None else read_objects(case.pred), label
+    return np.zeros_like(label) if case.pred is None else read_objects(case.pred, "prediction"), label
 
 
 def _read_masks(case: Case, settings: Settings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -31,6 +31,7 @@ def _measure(case: Case, settings: Settings) -> Measured:
     classes = list(settings.classes)
     pred, label = _read_pair(case, settings)
     measures: Measures = {
+        "void_pixels": float(np.count_nonzero(~np.isin(label, classes))),
         "counts": class_counts(pred, label, classes),
         "micro_jaccard": micro_jaccard(pred, label, classes),
     }

@@ -1,0 +1,26 @@
+"""Kinds of numbers that several verbs take, refused with their usage if they are none."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+__all__ = ["distance", "natural"]
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 on")
+    return int(text)
+
+
+def distance(text: str) -> float:
+    """A finite number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+    return value
