@@ -146,11 +146,11 @@ def _check_same(one: Evaluation, other: Evaluation) -> None:
             raise DataError(
                 f"{both} differ in {key}: {one.results[key]} and {other.results[key]}; evaluate both the same way."
             )
-    if one.results["settings"]["tolerance_px"] != other.results["settings"]["tolerance_px"]:
+    if one.results["settings"].get("tolerance_px") != other.results["settings"].get("tolerance_px"):
         raise DataError(f"{both} were evaluated with another --tolerance; evaluate both with one.")
     if strange := sorted(one.rows.keys() ^ other.rows.keys()):
         raise DataError(f"{both} are not of the same images: {some(strange)} in one only; evaluate both on one set.")
-    if one.results["settings"]["classes"] != other.results["settings"]["classes"]:
+    if one.results["settings"].get("classes") != other.results["settings"].get("classes"):
         raise DataError(f"{both} were evaluated with other --classes; evaluate both with the same.")
     if changed := [image for image, row in one.rows.items() if _label_of(row) != _label_of(other.rows[image])]:
         raise DataError(f"{both} have another label for {some(changed)}; evaluate both against the same labels.")
