@@ -1,7 +1,7 @@
 # make setup   make the environment, in .venv
 # make demo    see MaskSup work on generated colonoscopy frames, in a few minutes, on any computer
 # make test    lint, types and tests: the whole gate
-# make test-slow   what takes half an hour: every network learns real glands by heart; needs the real data
+# make test-slow   what takes half an hour: every network learns real glands by heart (needs the real data), and more
 # make clean   remove what these made
 
 PYTHON ?= python3

@@ -16,10 +16,10 @@ from masksup_med.evaluate.cases import Case
 
 __all__ = ["Figure", "Measured", "Measures", "Protocol", "Settings", "Sums", "divide", "mean_of"]
 
-Measures = dict[str, float | NDArray[Any]]  # what an image is measured into; arrays have the same shape for all images
-Sums = Mapping[
-    str, NDArray[np.float64]
-]  # over the images, by the same names and "images", with resamples as first axis
+# What an image is measured into; arrays have the same shape for all images.
+Measures = dict[str, float | NDArray[Any]]
+# Over the images, by the same names and "images", with resamples as first axis.
+Sums = Mapping[str, NDArray[np.float64]]
 
 
 class Settings(NamedTuple):

@@ -126,8 +126,9 @@ def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_
         )
 
 
+# each on one bundle in the gate, on the other among the slow tests: they take a minute of a core
 @pytest.mark.parametrize("overlay", NETWORK_OVERLAYS)
-@pytest.mark.parametrize("name", bundle_names())
+@pytest.mark.parametrize("name", [pytest.param("gland_masksup", marks=pytest.mark.slow), "polyp_masksup"])
 def test_every_network_trains_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
     out = tmp_path_factory.getbasetemp() / "overlays"
     size = {key: [24, 24] if "kiunet" in overlay else [32, 32] for key in SMALL[name]}
