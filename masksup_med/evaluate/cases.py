@@ -42,12 +42,17 @@ def list_cases(
         One case for each label, in the order of the names.
 
     Raises:
-        MissingDataError: a folder or file is not there, holds no image, or no prediction has a label's name.
+        MissingDataError: a folder or file is not there, holds no image, or none that has a label's name.
         DataError: a prediction has no label, two files differ in their suffix only, or ``groups`` has gaps.
     """
     labels, preds = _files(label_dir, "labels"), _files(pred_dir, "predictions")
     images = {} if image_dir is None else _files(image_dir, "images")
     _refuse_strangers(labels, preds, Path(pred_dir), Path(label_dir))
+    if images and not images.keys() & labels.keys():
+        raise MissingDataError(
+            f"No image in {image_dir} has the name of a label in {label_dir} ({min(images)} here, {min(labels)} there); "
+            "give images and labels the same names, suffixes aside."
+        )
     group_of: Mapping[str, str] = {name: name for name in labels} if groups is None else _read_groups(groups, labels)
     return [Case(name, labels[name], preds.get(name), group_of[name], images.get(name)) for name in sorted(labels)]
 

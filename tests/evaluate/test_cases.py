@@ -44,6 +44,13 @@ def test_nothing_in_common_is_not_all_missing(tmp_path):
         list_cases(preds, labels)
 
 
+def test_images_of_other_names(tmp_path):
+    labels, preds = write(tmp_path / "labels", LABELS), write(tmp_path / "preds", PREDS)
+    images = write(tmp_path / "images", {"x.png": square(0, 0, 5)})
+    with pytest.raises(MissingDataError, match=r"No image in .*images .* \(x here, a there\)"):
+        list_cases(preds, labels, images)
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_folders_without_files(tmp_path, empty):
     labels = write(tmp_path / "labels", LABELS)
