@@ -50,8 +50,8 @@ def list_cases(
     _refuse_strangers(labels, preds, Path(pred_dir), Path(label_dir))
     if images and not images.keys() & labels.keys():
         raise MissingDataError(
-            f"No image in {image_dir} has the name of a label in {label_dir} ({min(images)} here, {min(labels)} there); "
-            "give images and labels the same names, suffixes aside."
+            f"No image in {image_dir} has the name of a label in {label_dir} ({min(images)} here, {min(labels)} "
+            "there); give images and labels the same names, suffixes aside."
         )
     group_of: Mapping[str, str] = {name: name for name in labels} if groups is None else _read_groups(groups, labels)
     return [Case(name, labels[name], preds.get(name), group_of[name], images.get(name)) for name in sorted(labels)]
