@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from monai.config import PathLike
 from monai.data import PILWriter
 
-from masksup_med.data.pairing import image_files
-from masksup_med.errors import MissingDataError
+from masksup_med.data.pairing import files_of
 from masksup_med.outputs.atomic import atomic_path
 
 __all__ = ["AtomicPILWriter", "list_images"]
@@ -29,13 +27,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
         MissingDataError: there is no such folder, or no image in it.
         DataError: two files differ in their suffix only, so that their masks would have one name.
     """
-    root = Path(os.path.abspath(Path(folder).expanduser()))
-    if not root.is_dir():
-        raise MissingDataError(f"There is no folder {root}; give the folder with the images as --dataset_dir.")
-    files = image_files(root, deep=True)
-    if not files:
-        raise MissingDataError(f"{root} holds no PNG, JPEG, BMP or TIFF image; give the folder with the images.")
-    return [{"image": str(path)} for path in files.values()]
+    return [{"image": str(path)} for path in files_of(folder, "images").values()]
 
 
 class AtomicPILWriter(PILWriter):

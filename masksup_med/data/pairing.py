@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 from masksup_med.errors import DataError, MissingDataError
 
-__all__ = ["Pair", "child", "image_files", "key_of", "look_up", "pair_up", "read_columns", "read_groups", "some"]
+__all__ = [
+    "Pair",
+    "child",
+    "files_of",
+    "image_files",
+    "key_of",
+    "look_up",
+    "pair_up",
+    "read_columns",
+    "read_groups",
+    "some",
+]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
@@ -46,6 +57,22 @@ def image_files(folder: Path, *, deep: bool = False, name: re.Pattern[str] | Non
         other = files.setdefault(key_of(path.relative_to(folder)), path)
         if other != path:
             raise DataError(f"{other} and {path.name} are two files of one name; remove or rename one of them.")
+    return files
+
+
+def files_of(folder: str | os.PathLike[str], what: str) -> dict[str, Path]:
+    """All image files of a folder that a user has named, sub-folders included, as :func:`image_files` gives them.
+
+    Raises:
+        MissingDataError: there is no such folder, or no image in it; ``what`` it should hold is in the message.
+        DataError: two files differ in their suffix only.
+    """
+    path = Path(os.path.abspath(Path(folder).expanduser()))
+    if not path.is_dir():
+        raise MissingDataError(f"There is no folder {path}; give the folder that holds the {what}.")
+    files = image_files(path, deep=True)
+    if not files:
+        raise MissingDataError(f"{path} holds no PNG, JPEG, BMP or TIFF image; give the folder that holds the {what}.")
     return files
 
 

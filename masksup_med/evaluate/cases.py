@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from masksup_med.data.decode import image_size
-from masksup_med.data.pairing import image_files, read_groups, some
+from masksup_med.data.pairing import files_of, read_groups, some
 from masksup_med.errors import DataError, MissingDataError
 
 __all__ = ["Case", "check_sizes", "list_cases"]
@@ -45,8 +45,8 @@ def list_cases(
         MissingDataError: a folder or file is not there, holds no image, or none that has a label's name.
         DataError: a prediction has no label, two files differ in their suffix only, or ``groups`` has gaps.
     """
-    labels, preds = _files(label_dir, "labels"), _files(pred_dir, "predictions")
-    images = {} if image_dir is None else _files(image_dir, "images")
+    labels, preds = files_of(label_dir, "labels"), files_of(pred_dir, "predictions")
+    images = {} if image_dir is None else files_of(image_dir, "images")
     _refuse_strangers(labels, preds, Path(pred_dir), Path(label_dir))
     if images and not images.keys() & labels.keys():
         raise MissingDataError(
@@ -72,16 +72,6 @@ def check_sizes(cases: Iterable[Case], allowed: tuple[int, int] | None = None) -
                     f"Prediction {pred} has {other[0]} × {other[1]} pixels, its label {case.label} {size[0]} × "
                     f"{size[1]}; bring the prediction back to the size of the image it was made for."
                 )
-
-
-def _files(folder: PathLike, what: str) -> dict[str, Path]:
-    path = Path(os.path.abspath(Path(folder).expanduser()))
-    if not path.is_dir():
-        raise MissingDataError(f"There is no folder {path}; give the folder that holds the {what}.")
-    files = image_files(path, deep=True)
-    if not files:
-        raise MissingDataError(f"{path} holds no PNG, JPEG, BMP or TIFF file; give the folder that holds the {what}.")
-    return files
 
 
 def _refuse_strangers(labels: Mapping[str, Path], preds: Mapping[str, Path], pred_dir: Path, label_dir: Path) -> None:
