@@ -65,12 +65,21 @@ class Protocol(NamedTuple):
 
 
 def mean_of(
-    column: str, title: str, definition: str, *, name: str = "", unit: str = "", lower_is_better: bool = False
+    column: str,
+    title: str,
+    definition: str,
+    *,
+    name: str = "",
+    unit: str = "",
+    lower_is_better: bool = False,
+    needs: str = "",
 ) -> Figure:
     """The mean of a measure over the images."""
-    return Figure(
-        name or column, title, definition, lambda sums: sums[column] / sums["images"], column, unit, lower_is_better
-    )
+
+    def value(sums: Sums) -> NDArray[np.float64]:
+        return sums[column] / sums["images"]
+
+    return Figure(name or column, title, definition, value, column, unit, lower_is_better, needs)
 
 
 def divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

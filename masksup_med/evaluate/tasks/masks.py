@@ -68,7 +68,8 @@ CALIBRATION_FIGURES = (
         "Brier score",
         "Mean squared difference of the foreground's probability and the label, over an image's pixels.",
         lower_is_better=True,
-    )._replace(needs="soft"),
+        needs="soft",
+    ),
     Figure(
         "ece",
         "ECE",
