@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from masksup_med.errors import MissingDataError, SettingError
-from masksup_med.evaluate.write import METRICS, PER_IMAGE
+from masksup_med.evaluate.write import METRICS, PER_IMAGE, REPORT
 from masksup_med.handlers.mlflow_runs import silence_mlflow
 
 __all__ = ["RunLog", "find_run"]
@@ -31,7 +31,7 @@ class RunLog:
             for suffix, value in values.items():
                 if value is not None:
                     self._client.log_metric(self._run_id, f"{prefix}/{name}{suffix}", value)
-        for file in (METRICS, PER_IMAGE, "report.html"):
+        for file in (METRICS, PER_IMAGE, REPORT):
             self._client.log_artifact(self._run_id, str(Path(output_dir) / file), f"evaluation/{prefix}")
 
 

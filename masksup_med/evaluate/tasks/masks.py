@@ -21,6 +21,7 @@ __all__ = [
     "BOUNDARY_FIGURES",
     "CALIBRATION_FIGURES",
     "OVERLAP_FIGURES",
+    "PAPER_SIZE",
     "mask_measures",
     "object_share",
     "paper_protocol",
@@ -32,7 +33,7 @@ __all__ = [
 
 Read = Callable[[Case, Settings], tuple[NDArray[Any], NDArray[Any]]]
 
-_PAPER_SIZE = (224, 224)
+PAPER_SIZE = (224, 224)
 _HALF = 0.5 + 1e-6  # a pixel that is half covered is background, as it is to OpenCV's rounding
 
 OVERLAP_FIGURES = (
@@ -79,8 +80,6 @@ CALIBRATION_FIGURES = (
         needs="soft",
     ),
 )
-
-
 _PAPER_FIGURES = (
     mean_of(
         "jaccard",
@@ -158,11 +157,11 @@ def paper_protocol(read: Read, show: Read) -> Protocol:
         show,
         _PAPER_FIGURES,
         key="jaccard",
-        size=_PAPER_SIZE,
+        size=PAPER_SIZE,
     )
 
 
 def _shrink(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    if mask.shape == _PAPER_SIZE[::-1]:
+    if mask.shape == PAPER_SIZE[::-1]:
         return mask > _HALF
-    return resize_local_mean(mask.astype(float), _PAPER_SIZE[::-1]) > _HALF
+    return resize_local_mean(mask.astype(float), PAPER_SIZE[::-1]) > _HALF

@@ -11,6 +11,7 @@ from PIL import Image
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.figures import Figure, Measured, Measures, Protocol, Settings, mean_of
 from masksup_med.evaluate.reading import read_classes
+from masksup_med.evaluate.tasks.masks import PAPER_SIZE
 from masksup_med.metrics.semantic import (
     class_counts,
     class_mean_iou,
@@ -21,8 +22,6 @@ from masksup_med.metrics.semantic import (
 )
 
 __all__ = ["PROTOCOLS"]
-
-_PAPER_SIZE = (224, 224)
 
 _MICRO = "intersection over union of all classes' pixels together, which is accuracy / (2 − accuracy)"
 
@@ -50,7 +49,7 @@ def _read_pair(case: Case, settings: Settings) -> tuple[NDArray[Any], NDArray[An
 
 
 def _shrink(values: NDArray[Any]) -> NDArray[Any]:
-    resized = Image.fromarray(values.astype(np.int32)).resize(_PAPER_SIZE, Image.Resampling.NEAREST)
+    resized = Image.fromarray(values.astype(np.int32)).resize(PAPER_SIZE, Image.Resampling.NEAREST)
     return np.asarray(resized)
 
 
@@ -100,6 +99,6 @@ PROTOCOLS = {
             ),
         ),
         key="micro_jaccard",
-        size=_PAPER_SIZE,
+        size=PAPER_SIZE,
     ),
 }
