@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from yaml import YAMLError
 
 from masksup_med.bundle.location import find_bundle
-from masksup_med.errors import DataError, MissingDataError, SettingError
+from masksup_med.errors import DataError, MaskSupError, MissingDataError, SettingError
 from masksup_med.handlers.checkpoint import load_weights
 from masksup_med.handlers.overlays import class_map
 
 __all__ = ["Prediction", "Predictor"]
-
 
 _NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
 
@@ -83,9 +82,11 @@ class Predictor:
             return self._preprocessing({"image": str(path)})
         except RuntimeError as error:  # MONAI wraps what its transforms raise
             cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, (DataError, MissingDataError)):
+            while cause is not None and not isinstance(cause, MaskSupError):
                 cause = cause.__cause__
-            raise cause or error from error
+            if cause is None:
+                raise
+            raise cause from None
 
     @torch.inference_mode()
     def infer(self, image: torch.Tensor) -> torch.Tensor:
@@ -125,10 +126,12 @@ def _without_plugin_advice() -> Iterator[None]:
     """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
     logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
     disabled, logger.disabled = logger.disabled, True
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "NvImgCodec")
-        yield
-    logger.disabled = disabled
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "NvImgCodec")
+            yield
+    finally:
+        logger.disabled = disabled
 
 
 def _device(name: str) -> torch.device:
