@@ -1,137 +1,88 @@
-"""A bundle that predicts image by image, with its own processing from ``inference.yaml``."""
+"""A bundle that predicts picture by picture."""
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
-from monai.transforms import AsDiscreted, SaveImaged
 from numpy.typing import NDArray
-from yaml import YAMLError
 
-from masksup_med.bundle.location import find_bundle
-from masksup_med.errors import DataError, MaskSupError, MissingDataError, SettingError
+from masksup_med.bundle.bundle import Bundle
+from masksup_med.bundle.linear import LinearProcessing
+from masksup_med.bundle.processing import MonaiProcessing, Prediction, Prepared, Processing
+from masksup_med.bundle.tiles import blend
+from masksup_med.data.decode import read_image
+from masksup_med.errors import SettingError
 from masksup_med.handlers.checkpoint import load_weights
-from masksup_med.handlers.overlays import class_map
 
-__all__ = ["Prediction", "Predictor"]
-
-_NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
-
-
-class Prediction(NamedTuple):
-    """What a bundle says about an image, at the image's own size."""
-
-    classes: NDArray[np.int64]  # (H, W), 0 for background
-    probability: NDArray[np.float32] | None  # of the foreground, (H, W); None where there are several classes
+__all__ = ["Predictor"]
 
 
 class Predictor:
-    """Predict as ``python -m monai.bundle run`` would, without writing files.
+    """Predict what ``python -m monai.bundle run`` would write, without files.
 
     Args:
-        bundle: a bundle's folder, or the name of one that comes with the package.
-        device: such as ``"cpu"`` or ``"cuda:0"``; by default what the bundle chooses.
+        bundle: an open bundle.
+        device: such as ``"cpu"`` or ``"cuda:0"``; by default, and for ``"auto"``, what the bundle chooses.
 
     Raises:
-        MissingDataError: there is no such bundle, or it has no weights.
         CheckpointError: its weights cannot be read, or do not fit its network.
-        DataError: its ``inference.yaml`` cannot be read, or lacks what prediction needs.
+        DataError: its processing cannot be followed.
         SettingError: there is no such device.
 
     Example::
 
-        predictor = Predictor("my_polyps")
-        image = predictor.prepare("frame.png")
-        predictor.finish(image, predictor.infer(image["image"])).classes.shape  # (H, W)
+        predictor = Predictor(Bundle.open("my_polyps"))
+        predictor("frame.png").classes  # (H, W), 0 for background
     """
 
-    def __init__(self, bundle: str | os.PathLike[str], device: str | None = None) -> None:
-        folder = find_bundle(bundle)
-        self.name = folder.resolve().name
-        parser = _read_config(folder)
-        if device is not None:
-            parser["device"] = _device(device)
-        self.device = torch.device(parser.get_parsed_content("device"))
-        self.network: torch.nn.Module = parser.get_parsed_content("network").eval()
-        weights = parser.get_parsed_content("ckpt_path")
-        if not os.path.isfile(weights):
-            raise MissingDataError(f"The bundle {folder} has no weights at {weights}; train it first.")
-        load_weights(weights, self.network)
-        with _without_plugin_advice():
-            self._preprocessing = parser.get_parsed_content("preprocessing")
-        self._postprocessing = parser.get_parsed_content("postprocessing").transforms
-        self._inferer = parser.get_parsed_content("inferer")
+    def __init__(self, bundle: Bundle, device: str | None = None) -> None:
+        self.bundle = bundle
+        if device not in (None, "auto"):
+            bundle.config["device"] = _device(device)
+        self.device = torch.device(bundle.config.get_parsed_content("device"))
+        self.network: torch.nn.Module = bundle.config.get_parsed_content("network").eval()
+        load_weights(bundle.weights, self.network)
+        self._inferer = bundle.config.get_parsed_content("inferer")
+        self._amp = "amp" in bundle.config and bool(bundle.config.get_parsed_content("amp"))
+        self._processing: Processing = LinearProcessing.of(bundle.config) or MonaiProcessing(bundle.config)
 
-    def prepare(self, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """Read and process an image file: ``image`` is the network's input, (C, …), with what can undo the rest.
+    def __call__(self, image: str | os.PathLike[str] | NDArray[np.uint8]) -> Prediction:
+        """Predict a file, or a picture of shape (H, W, 3), uint8; one above the bundle's limit in tiles.
 
         Raises:
             MissingDataError: there is no such file.
             DataError: it cannot be read.
         """
-        try:
-            return self._preprocessing({"image": str(path)})
-        except RuntimeError as error:  # MONAI wraps what its transforms raise
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, MaskSupError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise cause from None
+        picture = image if isinstance(image, np.ndarray) else read_image(image)
+        if self.needs_tiles(picture):
+            return self._processing.decide(blend(picture, self.bundle.max_pixels, self._probabilities))
+        return self._processing.decide(self._probabilities(picture))
+
+    def needs_tiles(self, picture: NDArray[np.uint8]) -> bool:
+        """Whether a picture has more pixels than the bundle takes at once."""
+        return picture.shape[0] * picture.shape[1] > self.bundle.max_pixels
+
+    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
+        """Process a picture of shape (H, W, 3) for the network."""
+        return self._processing.prepare(picture)
 
     @torch.inference_mode()
-    def infer(self, image: torch.Tensor) -> torch.Tensor:
-        """Run the network on an image of shape (C, …); logits of shape (classes, …) come back on the CPU."""
-        return self._inferer(image[None].to(self.device), self.network)[0].float().cpu()
+    def infer(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Run the network on inputs of one shape (C, …); logits of shape (images, classes, …) come back on the CPU."""
+        batch = torch.stack(list(images)).to(self.device)
+        with torch.autocast(self.device.type, enabled=self._amp):
+            return self._inferer(batch, self.network).float().cpu()
 
-    def finish(self, prepared: dict[str, Any], logits: torch.Tensor) -> Prediction:
-        """Bring logits back to the image's own size, and decide.
+    def finish(self, prepared: Prepared, logits: torch.Tensor) -> Prediction:
+        """Bring a picture's logits, shape (classes, …), back to its own size, and decide."""
+        return self._processing.decide(self._processing.probabilities(prepared, logits))
 
-        Args:
-            prepared: the image, from :meth:`prepare`.
-            logits: from :meth:`infer`.
-        """
-        data, probability = {**prepared, "pred": logits}, None
-        for transform in self._postprocessing:
-            if isinstance(transform, AsDiscreted) and len(data["pred"]) == 1:
-                probability = data["pred"][0].numpy().T.clip(0, 1)
-            if not isinstance(transform, SaveImaged):
-                data = transform(data)
-        return Prediction(class_map(data["pred"]), probability)
-
-
-def _read_config(folder: Path) -> ConfigParser:
-    parser, file = ConfigParser(), folder / "configs" / "inference.yaml"
-    try:
-        parser.read_config(str(file))
-    except (OSError, ValueError, YAMLError) as error:
-        raise DataError(f"{file} cannot be read ({' '.join(str(error).split())}); repair the bundle.") from error
-    if absent := [key for key in _NEEDED if key not in parser]:
-        raise DataError(f"{file} has no {' and no '.join(absent)}; a bundle's inference needs all of them.")
-    parser["bundle_root"] = str(folder)
-    return parser
-
-
-@contextmanager
-def _without_plugin_advice() -> Iterator[None]:
-    """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
-    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "NvImgCodec")
-            yield
-    finally:
-        logger.disabled = disabled
+    def _probabilities(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        prepared = self.prepare(picture)
+        return self._processing.probabilities(prepared, self.infer([prepared.image])[0])
 
 
 def _device(name: str) -> torch.device:

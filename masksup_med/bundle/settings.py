@@ -19,7 +19,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from masksup_med.errors import SettingError
 
-__all__ = ["check_settings", "running_root", "running_settings"]
+__all__ = ["check_settings", "references", "running_root", "running_settings"]
 
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
 _Caller = TypeVar("_Caller")
@@ -57,13 +57,18 @@ def check_settings(bundle_root: str) -> None:
     for file in sorted((Path(bundle_root) / "configs").glob("*.yaml")):
         known = _merged(known, ConfigParser.load_config_file(file))
     settings = running_settings()
-    used = {reference.replace("::", "#") for text in _texts(settings) for reference in _REFERENCE.findall(text)}
+    used = references(settings)
     for setting, neighbours in _strangers(settings, known):
         if setting in used:
             continue
         near = difflib.get_close_matches(setting, neighbours, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(sorted(neighbours))}."
         raise SettingError(f"Unknown setting {setting} for the bundle {Path(bundle_root).resolve().name}: {hint}")
+
+
+def references(settings: Any) -> set[str]:
+    """Return what nested settings refer to: ``network#in_channels`` for ``@network::in_channels``."""
+    return {reference.replace("::", "#") for text in _texts(settings) for reference in _REFERENCE.findall(text)}
 
 
 def _caller(kind: type[_Caller]) -> _Caller | None:

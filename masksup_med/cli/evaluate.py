@@ -129,11 +129,12 @@ def _cases(args: argparse.Namespace) -> list[Case]:
         from masksup_med.evaluate.cases import list_cases
 
         return list_cases(args.pred, args.label, args.image, args.groups)
+    from masksup_med.bundle.bundle import Bundle
     from masksup_med.bundle.predictor import Predictor
     from masksup_med.evaluate.predict import labelled_cases, predict_cases
 
     cases = labelled_cases(args.datalist, args.split)
-    return predict_cases(Predictor(args.bundle, args.device), cases, args.output)
+    return predict_cases(Predictor(Bundle.open(args.bundle), args.device), cases, args.output)
 
 
 def _print(results: dict[str, Any]) -> None:

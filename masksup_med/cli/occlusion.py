@@ -27,12 +27,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from masksup_med.bundle.bundle import Bundle
     from masksup_med.bundle.predictor import Predictor
     from masksup_med.evaluate.occlusion import measure_occlusion
     from masksup_med.evaluate.predict import labelled_cases
 
     cases = labelled_cases(args.datalist, args.split)
-    results = measure_occlusion(Predictor(args.bundle, args.device), cases, args.output, args.seed)
+    results = measure_occlusion(Predictor(Bundle.open(args.bundle), args.device), cases, args.output, args.seed)
     for kind, curve in results["hidings"].items():
         print(
             f"{kind}: IoU "

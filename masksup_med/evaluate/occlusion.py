@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from masksup_med import __version__
 from masksup_med.bundle.predictor import Predictor
+from masksup_med.data.decode import read_image
 from masksup_med.errors import DataError
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.hiding import HIDINGS, RATIOS, hide
@@ -47,11 +48,13 @@ def measure_occlusion(
         What ``occlusion.json`` holds: for each kind of hiding the mean IoU at each ratio, and the area under it.
     """
     folder = usable_output(output_dir, OCCLUSION)
+    if len(predictor.bundle.classes) > 1:
+        raise DataError(f"The bundle {predictor.bundle.name} has several classes; occlusion needs one foreground.")
     progress = tqdm(cases, desc="occlusion", unit="image", disable=None)
     scores = np.stack([_scores(predictor, case, seed) for case in progress])
     bootstrap = Bootstrap([case.group for case in cases], RESAMPLES, seed)
     results = {
-        "bundle": predictor.name,
+        "bundle": predictor.bundle.name,
         "version": __version__,
         "images": len(cases),
         "groups": bootstrap.groups,
@@ -71,16 +74,14 @@ def measure_occlusion(
 
 def _scores(predictor: Predictor, case: Case, seed: int) -> NDArray[np.float64]:
     """IoU by kind of hiding and ratio, shape (hidings, ratios)."""
-    prepared, label = predictor.prepare(str(case.image)), read_foreground(case.label)
+    prepared, label = predictor.prepare(read_image(case.image)), read_foreground(case.label)
 
     def score(image: Any) -> float:
-        prediction = predictor.finish(prepared, predictor.infer(image))
-        if prediction.probability is None:
-            raise DataError(f"The bundle {predictor.name} has several classes; occlusion needs one foreground.")
-        return iou(prediction.classes > 0, label)
+        return iou(predictor.finish(prepared, predictor.infer([image])[0]).classes > 0, label)
 
-    image = prepared["image"]
-    return np.array([[score(hide(image, hiding, ratio, case.name, seed)) for ratio in RATIOS] for hiding in HIDINGS])
+    return np.array(
+        [[score(hide(prepared.image, hiding, ratio, case.name, seed)) for ratio in RATIOS] for hiding in HIDINGS]
+    )
 
 
 def _curve(scores: NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, Any]:

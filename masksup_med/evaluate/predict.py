@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from masksup_med.bundle.predictor import Prediction, Predictor
+from masksup_med.bundle.predictor import Predictor
 from masksup_med.data.datalist import load_datalist, part
 from masksup_med.data.pairing import key_of
 from masksup_med.errors import DataError, SettingError
 from masksup_med.evaluate.cases import Case
+from masksup_med.outputs.maps import mask_picture, probability_picture
 from masksup_med.outputs.overlay import write_picture
 
 __all__ = ["labelled_cases", "predict_cases"]
@@ -57,21 +56,15 @@ def predict_cases(predictor: Predictor, cases: Sequence[Case], output_dir: str |
     folder, predicted = Path(output_dir), []
     _refuse_overwriting(folder, cases)
     for case in tqdm(cases, desc="predict", unit="image", disable=None):
-        prepared = predictor.prepare(str(case.image))
-        prediction = predictor.finish(prepared, predictor.infer(prepared["image"]))
+        prediction = predictor(case.image)
         pred, probability = _files(folder, case)
-        write_picture(pred, _as_picture(prediction))
-        if prediction.probability is None:
+        write_picture(pred, mask_picture(prediction.classes, predictor.bundle.mask_scale))
+        if len(predictor.bundle.classes) > 1:
             predicted.append(case._replace(pred=pred))
         else:
-            write_picture(probability, np.rint(prediction.probability * np.float64(65535)).astype(np.uint16))
+            write_picture(probability, probability_picture(prediction.probability))
             predicted.append(case._replace(pred=pred, probability=probability))
     return predicted
-
-
-def _as_picture(prediction: Prediction) -> NDArray[Any]:
-    binary = prediction.probability is not None
-    return (prediction.classes * (255 if binary else 1)).astype(np.uint8)
 
 
 def _files(folder: Path, case: Case) -> tuple[Path, Path]:

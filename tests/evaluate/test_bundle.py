@@ -7,8 +7,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from masksup_med.bundle import copy_bundle
-from masksup_med.bundle.predictor import Predictor
+from masksup_med.bundle import Bundle, Predictor, copy_bundle
+from masksup_med.bundle.processing import Prediction, Prepared
 from masksup_med.cli import main
 from masksup_med.data import read_label
 from masksup_med.errors import DataError
@@ -128,28 +128,24 @@ def test_occlusion(bundles, datalist, tmp_path, capsys):
 class Brightness(Predictor):
     """In place of a network: what is bright is foreground, so that it finds exactly what it sees."""
 
-    name = "brightness"
+    def __init__(self, bundle):
+        self.bundle = bundle
 
-    def __init__(self):
-        pass
+    def prepare(self, picture):
+        return Prepared(torch.from_numpy((picture[..., 0].T > 0) * 2.0 - 1)[None], None)
 
-    def prepare(self, path):
-        return {"image": torch.from_numpy((read_label(path).T > 0) * 2.0 - 1)[None]}
-
-    def infer(self, image):
-        return image
+    def infer(self, images):
+        return torch.stack(images)
 
     def finish(self, prepared, logits):
-        from masksup_med.bundle.predictor import Prediction
-
         seen = logits[0].numpy().T
-        return Prediction((seen > 0).astype(int), seen)
+        return Prediction((seen > 0).astype(np.uint8), seen)
 
 
-def test_occlusion_of_a_network_without_any_idea_of_shape(datalist, tmp_path):
+def test_occlusion_of_a_network_without_any_idea_of_shape(bundles, datalist, tmp_path):
     """One that finds what it sees falls off as what is hidden grows: its area is half of 1 and a bit."""
     cases = [case._replace(image=case.label) for case in labelled_cases(datalist("gland"), "training")]
-    curve = measure_occlusion(Brightness(), cases, tmp_path)["hidings"]
+    curve = measure_occlusion(Brightness(Bundle.open(bundles("polyp"))), cases, tmp_path)["hidings"]
     for kind in ("patch", "scribble"):
         assert curve[kind]["iou"] == pytest.approx([1 - ratio for ratio in RATIOS], abs=0.1)
         assert curve[kind]["area"] == pytest.approx(0.55, abs=0.03)
@@ -157,7 +153,7 @@ def test_occlusion_of_a_network_without_any_idea_of_shape(datalist, tmp_path):
 
 def test_occlusion_hides_the_same_again(bundles, datalist, tmp_path):
     cases = labelled_cases(datalist("polyp"), "validation")[:1]
-    predictor = Predictor(bundles("polyp"))
+    predictor = Predictor(Bundle.open(bundles("polyp")))
     results = [measure_occlusion(predictor, cases, tmp_path, seed) for seed in (0, 0, 1)]
     assert results[0] == results[1] != results[2]
     assert results[0]["hidings"]["patch"]["area_interval"] is None  # of one image there is none
@@ -225,4 +221,4 @@ def test_errors_are_one_sentence(bundles, datalist, verb, change, message, tmp_p
 def test_damaged_image_is_the_readers_sentence(bundles, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"Cannot read image .*a\.png: it is no PNG"):
-        Predictor(bundles("polyp")).prepare(tmp_path / "a.png")
+        Predictor(Bundle.open(bundles("polyp")))(tmp_path / "a.png")

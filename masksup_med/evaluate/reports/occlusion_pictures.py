@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksup_med.bundle.predictor import Predictor
+from masksup_med.data.decode import read_image
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.hiding import HIDINGS, hide
 from masksup_med.evaluate.reading import read_foreground
@@ -32,11 +33,11 @@ def example_pictures(predictor: Predictor, cases: Sequence[Case], seed: int) -> 
 
 
 def _pictures(predictor: Predictor, case: Case, seed: int) -> Iterator[Picture]:
-    prepared, label = predictor.prepare(str(case.image)), read_foreground(case.label)
+    prepared, label = predictor.prepare(read_image(case.image)), read_foreground(case.label)
     for hiding in HIDINGS:
         for ratio in _RATIOS:
-            left = hide(prepared["image"], hiding, ratio, case.name, seed)
-            found = predictor.finish(prepared, predictor.infer(left)).classes
+            left = hide(prepared.image, hiding, ratio, case.name, seed)
+            found = predictor.finish(prepared, predictor.infer([left])[0]).classes
             picture = _as_picture(left)
             drawn = draw_overlay(picture, *(stretched(each, picture.shape[:2]) for each in (found, label)))
             yield Picture(f"{hiding}, {ratio:.0%} hidden" if ratio else "nothing hidden", picture_uri(drawn, _SIDE))

@@ -1,0 +1,114 @@
+"""A bundle that has been opened: what it says about itself, before anything is built from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from yaml import YAMLError
+
+from masksup_med.bundle.location import find_bundle
+from masksup_med.bundle.settings import references
+from masksup_med.errors import DataError, MissingDataError
+from masksup_med.handlers.provenance import sha256_of
+
+__all__ = ["Bundle"]
+
+_NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
+_PROCESSING = ("network", "preprocessing", "inferer", "postprocessing", "max_pixels")
+_PLACES = {"bundle_root", "ckpt_path", "dataset_dir", "device", "output_dir"}  # where, not what
+
+
+class Bundle:
+    """A model: its network, weights, classes and processing, as ``inference.yaml`` and ``metadata.json`` say.
+
+    Args:
+        folder: of the bundle; :meth:`open` takes names, too.
+
+    Raises:
+        MissingDataError: it has no weights.
+        DataError: one of its two files cannot be read, or lacks what prediction needs.
+
+    Example::
+
+        bundle = Bundle.open("my_polyps")
+        bundle.classes  # {1: "polyp"}
+        Predictor(bundle)("frame.png").classes.shape  # (H, W)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.resolve().name
+        self.config = _read_config(folder)
+        self.classes = _read_classes(folder)
+        self.weights = Path(self.config.get_parsed_content("ckpt_path"))
+        if not self.weights.is_file():
+            raise MissingDataError(f"The bundle {folder} has no weights at {self.weights}; train it first.")
+
+    @classmethod
+    def open(cls, bundle: str | os.PathLike[str]) -> Bundle:
+        """Open a bundle's folder, or one that comes with the package by its name.
+
+        Raises:
+            MissingDataError: there is no such bundle.
+        """
+        return cls(find_bundle(bundle))
+
+    @cached_property
+    def max_pixels(self) -> float:
+        """How many pixels a picture may have; a larger one is predicted in tiles. Infinite if the bundle is silent."""
+        return self.config.get_parsed_content("max_pixels") if "max_pixels" in self.config else math.inf
+
+    @property
+    def mask_scale(self) -> int:
+        """What class numbers are multiplied by in masks: ``scale`` of the bundle's SaveImaged, or 1."""
+        settings: Any = self.config.config
+        steps = settings["postprocessing"]["transforms"]
+        return next((step.get("scale", 1) for step in steps if step["_target_"] == "SaveImaged"), 1)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file of weights."""
+        return sha256_of(self.weights)
+
+    @cached_property
+    def settings_sha256(self) -> str:
+        """SHA-256 of all settings that a prediction depends on: network, processing, and what they refer to."""
+        settings, wanted = {}, [key for key in _PROCESSING if key in self.config]
+        while wanted:
+            key = wanted.pop()
+            if key not in settings and key not in _PLACES and key in self.config:
+                settings[key] = self.config.config[key]
+                wanted += [reference.partition("#")[0] for reference in references(settings[key])]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _read_config(folder: Path) -> ConfigParser:
+    parser, file = ConfigParser(), folder / "configs" / "inference.yaml"
+    try:
+        parser.read_config(str(file))
+    except (OSError, ValueError, YAMLError) as error:
+        raise DataError(f"{file} cannot be read ({' '.join(str(error).split())}); repair the bundle.") from error
+    if absent := [key for key in _NEEDED if key not in parser]:
+        raise DataError(f"{file} has no {' and no '.join(absent)}; a bundle's inference needs all of them.")
+    parser["bundle_root"] = str(folder)
+    return parser
+
+
+def _read_classes(folder: Path) -> dict[int, str]:
+    """Number and name of each class but the background."""
+    file = folder / "configs" / "metadata.json"
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+        names: Mapping[str, Any] = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        return {int(number): str(name) for number, name in sorted(names.items()) if int(number) > 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{file} does not name the classes in network_data_format/outputs/pred/channel_def"
+        raise DataError(f"{message} ({error}); repair the bundle.") from error
