@@ -69,8 +69,7 @@ class Bundle:
     @property
     def mask_scale(self) -> int:
         """What class numbers are multiplied by in masks: ``scale`` of the bundle's SaveImaged, or 1."""
-        settings: Any = self.config.config
-        steps = settings["postprocessing"]["transforms"]
+        steps = self.config.get("postprocessing#transforms")
         return next((step.get("scale", 1) for step in steps if step["_target_"] == "SaveImaged"), 1)
 
     @cached_property
@@ -85,7 +84,7 @@ class Bundle:
         while wanted:
             key = wanted.pop()
             if key not in settings and key not in _PLACES and key in self.config:
-                settings[key] = self.config.config[key]
+                settings[key] = self.config.get(key)
                 wanted += [reference.partition("#")[0] for reference in references(settings[key])]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

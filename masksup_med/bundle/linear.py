@@ -27,7 +27,7 @@ class LinearProcessing(NamedTuple):
     """Resampling and scaling before the network; sigmoid or softmax, resampling and a decision after it."""
 
     size: tuple[int, int] | None  # width and height to resample to
-    zoom: tuple[float, float] | None  # or factors for them
+    zoom: float | None  # or the factor to resample by
     anti_aliasing: bool
     scale: float
     shift: float
@@ -60,7 +60,7 @@ class LinearProcessing(NamedTuple):
 
     def _network_size(self, width: int, height: int) -> tuple[int, int]:
         if self.zoom is not None:
-            return math.floor(width * self.zoom[0]), math.floor(height * self.zoom[1])
+            return max(1, math.floor(width * self.zoom)), max(1, math.floor(height * self.zoom))
         return self.size or (width, height)
 
 
@@ -99,7 +99,7 @@ def _before(steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any] | None:
         case [("Zoomd", {"keys": "image", "mode": "bilinear", "keep_size": False, "zoom": float(zoom), **other})] if (
             not other
         ):
-            return {**fields, "anti_aliasing": False, "zoom": (zoom, zoom)}
+            return {**fields, "anti_aliasing": False, "zoom": zoom}
     return None
 
 
@@ -121,7 +121,7 @@ def _after(steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any] | None:
 
 def _steps(config: ConfigParser, key: str) -> list[tuple[str, dict[str, Any]]]:
     """Name and parameters of each transform, with what their values refer to; empty if there is more to it."""
-    composed = config.config[key]
+    composed = config.get(key)
     if not isinstance(composed, dict) or composed.keys() != {"_target_", "transforms"}:
         return []
     return [_step(config, step, f"{key}#transforms#{number}") for number, step in enumerate(composed["transforms"])]
