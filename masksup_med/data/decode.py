@@ -1,13 +1,15 @@
 """Decode image and label files to arrays; needs neither torch nor MONAI.
 
 A file is what its first bytes say it is: TIFFs go to tifffile, because Pillow and ITK scramble those of
-CVC-ClinicDB without a word; PNG, JPEG and BMP go to Pillow. Whatever is not one 2D picture is refused.
+CVC-ClinicDB without a word; PNG, JPEG and BMP go to Pillow, DICOM to pydicom, NIfTI to nibabel. Whatever is not one
+2D picture is refused.
 
 Example::
 
     read_image("frame.tif").shape  # (288, 384, 3), uint8
     read_label("mask.png").shape  # (288, 384), uint8 or uint16
     image_size("frame.tif")  # (384, 288), from the header alone
+    pixel_size("ultrasound.dcm")  # (0.2, 0.2): height and width in mm
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from masksup_med.errors import DataError, MaskSupError, MissingDataError
+from masksup_med.data._refusals import COPY_AGAIN, Refusal, check_area, naming, too_large
+from masksup_med.data.dicom import DicomFile, is_dicom
+from masksup_med.data.nifti import NIFTI_START, NiftiFile, as_nifti
 
-__all__ = ["image_size", "read_image", "read_label"]
+__all__ = ["image_size", "pixel_size", "read_image", "read_label"]
 
+_Source: TypeAlias = TiffPage | ImageFile.ImageFile | DicomFile | NiftiFile
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # CVC-ClinicDB's frames are (MINISBLACK, 3): colour, whatever their tag says.
@@ -46,7 +50,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
     Grey is repeated, a palette is looked up, CMYK is converted, alpha is dropped (colours stay as stored),
     1 bit becomes 0 and 255, and 16 bits are divided by 257, so that 65535 becomes 255. Pillow itself reduces
-    16-bit *colour* PNGs, to their high byte, which is at most one level away from that.
+    16-bit *colour* PNGs, to their high byte, which is at most one level away from that. For DICOM see
+    :meth:`DicomFile.picture`, for NIfTI :class:`NiftiFile` in the modules of these names.
 
     Returns:
         Array of shape (H, W, 3).
@@ -55,8 +60,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         MissingDataError: there is no such file.
         DataError: the file is damaged, of another kind, too large, or not one 2D picture.
     """
-    with _naming("image", path):
-        raster = _decode(path)
+    with naming("image", path), _opened(path) as source:
+        raster = _decode(source)
         if raster.palette is not None:
             return raster.palette[raster.samples[..., 0]]
         colour = _eight_bits(raster.samples[..., :3] if raster.samples.shape[-1] > 2 else raster.samples[..., :1])
@@ -68,8 +73,8 @@ def read_label(path: str | os.PathLike[str], kind: str = "label") -> NDArray[np.
 
     A palette gives its indices, not its colours. 1 bit becomes 0 and 255, as for any PNG that an optimiser has
     packed, so that a threshold at half the range finds it. Three equal channels are one. An alpha channel must be
-    opaque, since a transparent one may be the label itself. The EXIF orientation is applied. ``kind`` is what errors
-    call the file.
+    opaque, since a transparent one may be the label itself. The EXIF orientation is applied. DICOM and NIfTI are
+    refused, for their values may be scaled. ``kind`` is what errors call the file.
 
     Returns:
         Array of shape (H, W), uint8 or uint16.
@@ -78,15 +83,17 @@ def read_label(path: str | os.PathLike[str], kind: str = "label") -> NDArray[np.
         MissingDataError: there is no such file.
         DataError: as for :func:`read_image`, or the values cannot be told for certain.
     """
-    with _naming(kind, path):
-        raster = _decode(path)
+    with naming(kind, path), _opened(path) as source:
+        if isinstance(source, DicomFile | NiftiFile):
+            raise Refusal(f"it is a {source.kind} file", "save it as a grey PNG")
+        raster = _decode(source)
         if raster.doubt:
-            raise _Refusal(raster.doubt, "save it as a grey PNG")
+            raise Refusal(raster.doubt, "save it as a grey PNG")
         samples, colours = raster.samples, 3 if raster.samples.shape[-1] > 2 else 1
         if samples.shape[-1] > colours and (samples[..., colours] != np.iinfo(samples.dtype).max).any():
-            raise _Refusal("parts of it are transparent", "save it as a grey PNG without alpha")
+            raise Refusal("parts of it are transparent", "save it as a grey PNG without alpha")
         if colours == 3 and (samples[..., :2] != samples[..., 1:3]).any():
-            raise _Refusal("its colour channels differ", "save one number per class as a grey or palette PNG")
+            raise Refusal("its colour channels differ", "save one number per class as a grey or palette PNG")
         values = samples[..., 0]
         return np.ascontiguousarray(values * np.uint8(255) if values.dtype == bool else values)
 
@@ -100,12 +107,27 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         MissingDataError: there is no such file.
         DataError: the header cannot be read, or is not that of one 2D picture.
     """
-    with _naming("image", path), _opened(path) as source:
+    with naming("image", path), _opened(path) as source:
+        if isinstance(source, DicomFile | NiftiFile):
+            return source.size()
         if isinstance(source, TiffPage):
             size, orientation = (source.imagewidth, source.imagelength), _tiff_orientation(source)
         else:
             size, orientation = source.size, _exif_orientation(source)
     return size[::-1] if orientation in (5, 6, 7, 8) else size
+
+
+def pixel_size(path: str | os.PathLike[str]) -> tuple[float, float] | None:
+    """Height and width of a pixel in mm, from the header of a DICOM or NIfTI file.
+
+    None where it does not say, and for all other kinds: the resolution that they name is that of a printer.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: as for :func:`image_size`.
+    """
+    with naming("image", path), _opened(path) as source:
+        return source.pixel_size() if isinstance(source, DicomFile | NiftiFile) else None
 
 
 class _Raster(NamedTuple):
@@ -116,38 +138,39 @@ class _Raster(NamedTuple):
     doubt: str = ""  # why the samples may not be the numbers a label was drawn with
 
 
-class _Refusal(Exception):
-    """A reason and a remedy, for :func:`_naming` to put a file name to."""
-
-
-def _decode(path: str | os.PathLike[str]) -> _Raster:
-    with _opened(path) as source:
-        return _decode_tiff(source) if isinstance(source, TiffPage) else _decode_pillow(source)
-
-
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[TiffPage | ImageFile.ImageFile]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
     with open(path, "rb") as file:
-        magic = file.read(4)
+        start = file.read(NIFTI_START)
         file.seek(0)
-        if not magic:
-            raise _Refusal("it is empty", "copy it again from its source")
-        if magic in _TIFF_MAGIC:
+        if not start:
+            raise Refusal("it is empty", COPY_AGAIN)
+        if is_dicom(start):  # before TIFF, whose header some DICOM files carry in front
+            yield DicomFile(file)
+        elif start[:4] in _TIFF_MAGIC:
             with TiffFile(file) as tiff:
                 yield _checked_page(tiff)
+        elif nifti := as_nifti(file, start):
+            yield nifti
         else:
             with _open_pillow(file) as image:
                 yield image
+
+
+def _decode(source: _Source) -> _Raster:
+    if isinstance(source, TiffPage):
+        return _decode_tiff(source)
+    return _decode_pillow(source) if isinstance(source, ImageFile.ImageFile) else _Raster(source.picture())
 
 
 def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
     try:
         image = Image.open(file, formats=_PILLOW_FORMATS)
     except UnidentifiedImageError as error:
-        raise _Refusal("it is no PNG, JPEG, BMP or TIFF", "replace or remove it") from error
+        raise Refusal("it is no PNG, JPEG, BMP, TIFF, DICOM or NIfTI", "replace or remove it") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(str(error)) from error
-    _check_area(*image.size)
+        raise too_large(str(error)) from error
+    check_area(*image.size)
     return image
 
 
@@ -196,16 +219,16 @@ def _checked_page(tiff: TiffFile) -> TiffPage:
     """The only page of a TIFF, if it is a picture that this module reads right, and complete."""
     remedy = "save it as a single 8-bit or 16-bit grey or RGB picture"
     if len(tiff.pages) != 1:
-        raise _Refusal(f"it holds {len(tiff.pages)} pages", remedy)
+        raise Refusal(f"it holds {len(tiff.pages)} pages", remedy)
     page = tiff.pages.first
     if (page.photometric, page.samplesperpixel) not in _TIFF_KINDS or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
-        raise _Refusal(f"it is a TIFF of kind {kind} with {page.samplesperpixel} samples per pixel", remedy)
+        raise Refusal(f"it is a TIFF of kind {kind} with {page.samplesperpixel} samples per pixel", remedy)
     if page.dtype not in (bool, np.uint8, np.uint16) or page.bitspersample not in (1, 8, 16):
-        raise _Refusal(f"it holds {page.bitspersample}-bit samples of type {page.dtype}", remedy)
-    _check_area(page.imagewidth, page.imagelength)
+        raise Refusal(f"it holds {page.bitspersample}-bit samples of type {page.dtype}", remedy)
+    check_area(page.imagewidth, page.imagelength)
     if not _is_complete(page, tiff.filehandle.size):
-        raise _Refusal("it is cut short", "copy it again from its source")
+        raise Refusal("it is cut short", COPY_AGAIN)
     return page
 
 
@@ -217,15 +240,6 @@ def _is_complete(page: TiffPage, file_size: int) -> bool:
     if page.compression == COMPRESSION.NONE:
         return sum(page.databytecounts) >= page.size * page.bitspersample // 8
     return len(ends) >= math.prod(page.chunked)
-
-
-def _check_area(width: int, height: int) -> None:
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise _too_large(f"its {width} × {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}")
-
-
-def _too_large(reason: str) -> _Refusal:
-    return _Refusal(reason, "cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file")
 
 
 def _eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
@@ -256,21 +270,3 @@ def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]
     return samples
-
-
-@contextmanager
-def _naming(kind: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Re-raise whatever goes wrong inside as one sentence that names the file."""
-    try:
-        yield
-    except MaskSupError:
-        raise
-    except FileNotFoundError as error:
-        message = f"There is no {kind} file {Path(path)}; correct the path, or put the file there."
-        raise MissingDataError(message) from error
-    except _Refusal as refusal:
-        reason, remedy = refusal.args
-        raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; {remedy}.") from refusal.__cause__
-    except Exception as error:  # decoders answer damaged bytes with nearly any class of error
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; replace or repair it.") from error

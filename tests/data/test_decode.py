@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from masksup_med.data import image_size, read_image, read_label
+from masksup_med.data import image_size, pixel_size, read_image, read_label
 from masksup_med.errors import DataError, MissingDataError
 
 RNG = np.random.default_rng(0)
@@ -260,19 +260,24 @@ def test_compressions_without_a_decoder_name_the_remedy(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(path), RGB)
 
 
-@pytest.mark.parametrize("read", [read_image, read_label, image_size])
+@pytest.mark.parametrize("read", [read_image, read_label, image_size, pixel_size])
 def test_missing_file(tmp_path: Path, read: Any) -> None:
     with pytest.raises(MissingDataError, match=r"There is no .*nothing\.png"):
         read(tmp_path / "nothing.png")
 
 
-@pytest.mark.parametrize("read", [read_image, read_label, image_size])
+@pytest.mark.parametrize("read", [read_image, read_label, image_size, pixel_size])
 @pytest.mark.parametrize("content", [b"", b"hello, I am text", b"GIF89a" + bytes(30), b"II*\0", b"\x89PNG\r\n\x1a\n"])
 def test_not_an_image(tmp_path: Path, read: Any, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"^Cannot read (image|label) .*a\.png: [^\n]+; [^\n]+\.$"):
         read(path)
+
+
+def test_pixel_size_is_not_taken_from_the_resolution_for_printers(tmp_path: Path) -> None:
+    assert pixel_size(pillow_file(tmp_path / "a.png", RGB, dpi=(300, 300))) is None
+    assert pixel_size(tiff_file(tmp_path / "a.tif", RGB, resolution=(300, 300))) is None
 
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
@@ -358,8 +363,8 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert kept
 
 
-def test_needs_no_torch() -> None:
-    code = "import sys, masksup_med.data; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+def test_needs_no_torch_and_loads_decoders_late() -> None:
+    code = "import sys, masksup_med.data; sys.exit(bool({'torch', 'monai', 'pydicom', 'nibabel'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
