@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_paths", "sweep"]
+__all__ = ["atomic_path", "atomic_paths", "sweep", "sweep_folder"]
+
+_TEMPORARY = ".part"
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_TEMPORARY + path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,5 +52,15 @@ def atomic_paths(folder: str | os.PathLike, *names: str) -> Iterator[list[Path]]
 def sweep(path: str | os.PathLike) -> None:
     """Remove the temporary files that killed writers of ``path`` have left, while no other is writing it."""
     path = Path(path)
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+    for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{_TEMPORARY}{glob.escape(path.suffix)}"):
         left.unlink(missing_ok=True)
+
+
+def sweep_folder(folder: str | os.PathLike) -> None:
+    """Remove all temporary files of killed writers in a folder and below it, while nobody is writing there."""
+    for left in Path(folder).rglob(f".*{_TEMPORARY}.*"):
+        left.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.stem[:40]}."  # a name can be as long as a file system allows

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.morphology import isotropic_erosion
+from scipy.ndimage import find_objects, minimum_filter
 
 from masksup_med.errors import DataError
 from masksup_med.outputs.atomic import atomic_path
@@ -52,15 +55,23 @@ def draw_overlay(image: NDArray[np.uint8], pred: NDArray[Any], label: NDArray[An
     return picture
 
 
-def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
     """Write a picture in the format that the suffix names; a file of that name is either whole or untouched.
 
     Args:
         path: where to, ending in ``.png``, ``.jpg`` or ``.jpeg``.
         picture: shape ``(H, W, 3)`` or ``(H, W)``, uint8; for PNG also ``(H, W)``, uint16.
+
+    Returns:
+        The SHA-256 of the file.
     """
+    file = io.BytesIO()
+    kind = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
+    # fast compression, since masks are small anyway; thin coloured outlines do not survive halved colour
+    Image.fromarray(picture).save(file, kind, quality=92, subsampling=0, compress_level=1)
     with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, quality=92)
+        temporary.write_bytes(file.getbuffer())
+    return hashlib.sha256(file.getbuffer()).hexdigest()
 
 
 def _draw_contours(
@@ -71,11 +82,9 @@ def _draw_contours(
 ) -> None:
     if classes.shape != picture.shape[:2]:
         raise DataError(f"A mask of shape {classes.shape} does not fit a picture of shape {picture.shape}.")
-    for number in np.unique(classes[classes > 0]).astype(int):
-        region = classes == number
-        picture[region & ~_eroded(region, width)] = colours[(number - 1) % len(colours)]
-
-
-def _eroded(region: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    # The padding lets a region that touches the edge of the picture have its contour there.
-    return isotropic_erosion(np.pad(region, 1), width)[1:-1, 1:-1]
+    for number, box in enumerate(find_objects(classes.astype(int)), start=1):
+        if box is not None:
+            region = classes[box] == number
+            # beyond the box there is none of it, so that a region at the edge of the picture has its contour there
+            inside = minimum_filter(region, 2 * width + 1, mode="constant", cval=False)
+            picture[box][region & ~inside] = colours[(number - 1) % len(colours)]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,11 +92,12 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_text("old")
 
-    def break_off(self, file, **options):
-        file.write_text("half")
+    def break_off(self, content):
+        with open(self, "wb") as file:
+            file.write(content[:20])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", break_off)
+    monkeypatch.setattr(Path, "write_bytes", break_off)
     with pytest.raises(OSError, match="disk full"):
         write_picture(path, grey(square()))
     assert path.read_text() == "old"
