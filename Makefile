@@ -7,7 +7,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -W ignore -m monai.bundle run
-POLYP := bundles/polyp_masksup/configs
 
 # What our metrics are tested against. Without its dependencies, because it declares that it wants an older NumPy and
 # scikit-image than the rest; it runs with these, too.
@@ -26,20 +25,21 @@ setup: .venv/done
 	@touch $@
 
 # Small pictures and few epochs, so that it is quick; the rest is the bundle as it is.
-DEMO := --ckpt_dir demo/models --image_size "[64,64]" --hiding\#patch_size 8 --max_epochs 21 --val_interval 3 \
-  --batch_size 4 --learning_rate 0.008
+DEMO := demo/bundle/configs
+QUICK := --hiding\#patch_size 8 --max_epochs 21 --val_interval 3 --batch_size 4 --learning_rate 0.008
 demo: setup
 	rm -rf demo
 	$(BIN)/masksup phantoms polyp demo/phantoms --count 200
 	$(BIN)/masksup phantoms polyp demo/frames --count 8 --seed 1
-	$(RUN) --config_file $(POLYP)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(DEMO)
-	$(RUN) --config_file "['$(POLYP)/train.yaml','$(POLYP)/evaluate.yaml']" \
-	  --dataset_dir demo/training/datalist.json --output_dir demo/training $(DEMO)
-	$(RUN) --config_file $(POLYP)/inference.yaml --dataset_dir demo/frames/images --output_dir demo/masks \
-	  --ckpt_path demo/models/model.pt --image_size "[64,64]"
+	$(BIN)/masksup bundle copy polyp_masksup demo/bundle
+	sed -i.full 's/^image_size: .*/image_size: [64, 64]/' demo/bundle/configs/train.yaml demo/bundle/configs/inference.yaml
+	$(RUN) --config_file $(DEMO)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(QUICK)
+	$(RUN) --config_file "['$(DEMO)/train.yaml','$(DEMO)/evaluate.yaml']" \
+	  --dataset_dir demo/training/datalist.json --output_dir demo/training $(QUICK)
+	$(BIN)/masksup predict demo/frames/images -o demo/results --bundle demo/bundle
 	@echo
 	@awk -F, '$$1 == "val_mean_iou" {printf "IoU      %.3f on the validation phantoms\n", $$2}' demo/training/metrics.csv
-	@echo "masks    demo/masks, of the frames in demo/frames/images"
+	@echo "report   demo/results/report.html, of the frames in demo/frames/images"
 	@echo "MLflow   $(BIN)/mlflow ui --backend-store-uri sqlite:///demo/training/mlruns.db"
 
 test: setup

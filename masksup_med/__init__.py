@@ -8,7 +8,7 @@ from types import ModuleType
 
 __version__ = version("masksup-med")
 
-_ROOMS = ("bundle", "data", "engines", "errors", "handlers", "losses", "metrics", "networks", "transforms")
+_ROOMS = ("bundle", "data", "engines", "errors", "handlers", "losses", "metrics", "networks", "predict", "transforms")
 
 
 def __getattr__(name: str) -> ModuleType:

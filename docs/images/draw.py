@@ -17,7 +17,7 @@ def draw_phantoms(count: int = 4) -> None:
     """Three rows: frames, what training hides of them, and the demo's masks with the truth."""
     hide = RandPatchMask(ratio="medium", patch_size=24, fill=127).set_random_state(0)
     columns = []
-    for mask in sorted((DEMO / "masks").glob("*.png"))[:count]:
+    for mask in sorted((DEMO / "results" / "masks").glob("*.png"))[:count]:
         frame = read_image(DEMO / "frames" / "images" / mask.name)
         hidden = np.moveaxis(np.asarray(hide(np.moveaxis(frame, -1, 0))[0]), 0, -1)
         truth = read_label(DEMO / "frames" / "labels" / mask.name)

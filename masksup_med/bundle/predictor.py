@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from monai.inferers import SimpleInferer
 from numpy.typing import NDArray
 
 from masksup_med.bundle.bundle import Bundle
@@ -60,6 +61,11 @@ class Predictor:
         if self.needs_tiles(picture):
             return self._processing.decide(blend(picture, self.bundle.max_pixels, self._probabilities))
         return self._processing.decide(self._probabilities(picture))
+
+    @property
+    def takes_whole_pictures(self) -> bool:
+        """Whether the network sees a picture at once; other inferers slide over it, in batches of their own."""
+        return isinstance(self._inferer, SimpleInferer)
 
     def needs_tiles(self, picture: NDArray[np.uint8]) -> bool:
         """Whether a picture has more pixels than the bundle takes at once."""

@@ -8,32 +8,36 @@ import os
 import sys
 from collections.abc import Sequence
 
-from masksup_med.cli import bundle, compare, datalist, evaluate, networks, occlusion, phantoms
+from masksup_med.cli import bundle, compare, datalist, evaluate, networks, occlusion, phantoms, predict
 from masksup_med.errors import MaskSupError
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return 0 when it is done, 1 when it could not be, 2 on wrong usage, 130 when interrupted."""
+    """Run one verb; return 0 when it is done, 1 when it could not be, 2 on wrong usage, 130 when interrupted.
+
+    A verb that can be done in part returns a code of its own.
+    """
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows a question mark instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        code = args.run(args) or 0
         sys.stdout.flush()
     except MaskSupError as error:
         return _say(f"Error: {error}")
     except BrokenPipeError:  # as `| head` does, when it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         place = error.filename2 or error.filename  # the second is where a file was to be moved
         where = f" ({place})" if place else ""
         return _say(f"Error: {error.strerror or error}{where}; see that the place exists, is yours and has room.")
-    except KeyboardInterrupt:
-        return _say("Interrupted.", 130)
-    return 0
+    except KeyboardInterrupt as stop:
+        return _say(str(stop) or "Interrupted.", 130)
+    return code
 
 
 def _say(sentence: str, code: int = 1) -> int:
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (phantoms, datalist, bundle, networks, evaluate, compare, occlusion):
+    for verb in (phantoms, datalist, bundle, networks, predict, evaluate, compare, occlusion):
         verb.add(verbs)
     return parser
 

@@ -1,0 +1,123 @@
+"""Find the images that a user has named: files, and folders with their sub-folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from masksup_med.errors import MissingDataError, SettingError
+
+__all__ = ["Found", "Inputs", "find_images"]
+
+_SUFFIXES = (".bmp", ".dcm", ".jpeg", ".jpg", ".nii", ".nii.gz", ".png", ".tif", ".tiff")
+
+
+class Found(NamedTuple):
+    """An image file, or what stands in the place of one."""
+
+    key: str  # its relative path, by which results name it
+    path: Path
+    problem: str = ""  # why it can be no image, if that is clear before it is opened
+
+
+class Inputs(NamedTuple):
+    """What there is to predict, in the order of the keys, and what was left out."""
+
+    images: list[Found]
+    left_out: Counter[str]  # other files in the folders, by suffix
+
+
+def find_images(inputs: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> Inputs:
+    """Find images.
+
+    Files are taken whatever their names. In folders and sub-folders, those with an image's suffix are; hidden files and
+    folders, and the output folder, are passed over. Keys are relative to the one folder that was named, or that holds
+    all files that were; if there are several, they begin with as much of the folders' paths as tells them apart.
+
+    Raises:
+        MissingDataError: an input is not there, or there is not one image.
+        SettingError: an input lies in the output folder.
+    """
+    output, paths = os.path.realpath(output_dir), [Path(os.path.abspath(Path(path).expanduser())) for path in inputs]
+    for path in paths:
+        if not os.path.lexists(path):
+            raise MissingDataError(f"There is no file or folder {path}; correct the path.")
+        if _inside(os.path.realpath(path), output):
+            raise SettingError(f"{path} lies in the output folder {output_dir}; name another folder for the results.")
+    roots = [path if path.is_dir() else path.parent for path in paths]
+    prefixes, left_out = _prefixes(roots), Counter[str]()
+    images: dict[Path, Found] = {}
+    for path, root in zip(paths, roots, strict=True):
+        listed = _walk(path, output, left_out) if path.is_dir() else [Found(path.name, path, _problem(path))]
+        for found in listed:
+            images.setdefault(found.path, found._replace(key=(prefixes[root] / found.key).as_posix()))
+    if not images:
+        others = f" There are {left_out.total()} files of other kinds." if left_out else ""
+        raise MissingDataError(
+            f"{' and '.join(map(str, paths))}: no PNG, JPEG, BMP, TIFF, NIfTI or DICOM image; "
+            f"name the folder that holds the images.{others}"
+        )
+    return Inputs(sorted(images.values()), left_out)
+
+
+def _prefixes(roots: Sequence[Path]) -> dict[Path, PurePath]:
+    """The last parts of folders, as few as tell them apart: none for one folder."""
+    different = list(dict.fromkeys(roots))
+    for count in range(max(len(root.parts) for root in different)):
+        names = [PurePath(*root.parts[1:][-count:] if count else ()) for root in different]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(different, names, strict=True))
+
+
+def _walk(root: Path, output: str, left_out: Counter[str]) -> Iterator[Found]:
+    """Images below a folder, with keys relative to it; an explicit stack, since folders may lie a thousand deep."""
+    stack = [(root, frozenset({os.path.realpath(root)}))]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield _found(root, folder, f"is a folder that cannot be opened ({error.strerror}); allow reading it")
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                real = os.path.realpath(path)
+                if real in above:
+                    yield _found(root, path, "is a link to a folder that it lies in; remove the link")
+                elif real != output:
+                    stack.append((path, above | {real}))
+            elif entry.name.lower().endswith(_SUFFIXES):
+                yield _found(root, path, _problem(path))
+            else:
+                left_out[path.suffix.lower() or "no suffix"] += 1
+        if not entries and folder.suffix.lower() in _SUFFIXES:
+            yield _found(root, folder, "is an empty folder, not an image; remove or rename it")
+
+
+def _found(root: Path, path: Path, problem: str) -> Found:
+    return Found(path.relative_to(root).as_posix(), path, problem)
+
+
+def _problem(path: Path) -> str:
+    """Why a path can be no image: opening a pipe, for one, would wait for ever."""
+    try:
+        regular = path.is_file()
+        there = regular or path.exists()
+    except OSError as error:
+        return f"cannot be opened ({error.strerror}); allow reading it"
+    if there:
+        return "" if regular else "is no file but a device, pipe or socket; remove it"
+    if path.is_symlink():
+        return "is a link that leads to no file; restore the file, or remove the link"
+    return "is gone; put it back, or leave it out"
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

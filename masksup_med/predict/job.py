@@ -1,0 +1,146 @@
+"""What is done with one image: it is read and prepared; its results are measured, written, and noted in a line."""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksup_med.bundle import Predictor
+from masksup_med.bundle.processing import Prediction, Prepared
+from masksup_med.data.decode import pixel_size, read_image
+from masksup_med.errors import MaskSupError
+from masksup_med.handlers.provenance import package_versions, sha256_of
+from masksup_med.metrics.objects import objects_of, touches_edge
+from masksup_med.outputs.maps import mask_picture, probability_picture
+from masksup_med.outputs.overlay import draw_overlay
+from masksup_med.predict.discovery import Found
+from masksup_med.predict.manifest import Line
+from masksup_med.predict.results import Results
+
+__all__ = ["Job", "Loaded"]
+
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV}  # what fails every image alike
+_VERSIONS = ("masksup-med", "monai", "torch", "numpy", "pillow", "scikit-image", "python")
+
+
+class Loaded(NamedTuple):
+    """An image that waits for the network."""
+
+    found: Found
+    sha256: str
+    picture: NDArray[np.uint8]  # (H, W, 3)
+    prepared: Prepared | None  # None for one that is predicted in tiles
+    seconds: float
+
+
+class Job:
+    """What the images of a run have in common. Its methods may be called from several threads.
+
+    Args:
+        predictor: that predicts them.
+        results: where their results go.
+        overwrite: whether to do again what is done.
+    """
+
+    def __init__(self, predictor: Predictor, results: Results, overwrite: bool) -> None:
+        self.predictor = predictor
+        self._bundle = predictor.bundle
+        self._results = results
+        self._overwrite = overwrite
+        installed = package_versions()
+        self._versions = {name: installed[name] for name in _VERSIONS}
+
+    def load(self, found: Found) -> Loaded | Line | None:
+        """Read an image and prepare it; its line if it cannot be read, None if it is done."""
+        start, sha256 = time.perf_counter(), None
+        if found.problem:
+            return self.failed(found, None, f"{found.key} {found.problem}.", 0)
+        try:
+            sha256 = sha256_of(found.path)
+            if not self._overwrite and self._results.are_done(found.key, sha256):
+                return None
+            picture = read_image(found.path)
+            prepared = None if self.predictor.needs_tiles(picture) else self.predictor.prepare(picture)
+        except Exception as error:
+            return self.failed(found, sha256, error, time.perf_counter() - start)
+        return Loaded(found, sha256, picture, prepared, time.perf_counter() - start)
+
+    def write(self, loaded: Loaded, prediction: Prediction, seconds: float) -> Line:
+        """Write the results of an image, which the network took some seconds for; return its line.
+
+        Raises:
+            OSError: nothing can be written any more, as on a full disk.
+        """
+        start, (found, sha256, *_) = time.perf_counter(), loaded
+        try:
+            measured = self._measured(loaded, prediction)
+            outputs = self._results.write(
+                found.key,
+                {
+                    "masks": lambda: mask_picture(prediction.classes, self._bundle.mask_scale),
+                    "overlays": lambda: draw_overlay(loaded.picture, prediction.classes),
+                    "probabilities": lambda: probability_picture(prediction.probability),
+                },
+            )
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_PLACE:
+                raise
+            return self.failed(found, sha256, error, seconds)
+        self._results.remove_former(found.key, but=outputs)
+        seconds += loaded.seconds + time.perf_counter() - start
+        return self._line(found.key, "done", sha256) | measured | _end(outputs, seconds, None)
+
+    def failed(self, found: Found, sha256: str | None, reason: Exception | str, seconds: float) -> Line:
+        """The line of an image that could not be predicted. Results that it had with another content are removed."""
+        if sha256 is not None:
+            self._results.remove_former(found.key)
+        error = reason if isinstance(reason, str) else _sentence(found, reason)
+        return self._line(found.key, "failed", sha256) | _end({}, seconds, error)
+
+    def _line(self, key: str, status: str, sha256: str | None) -> Line:
+        made_by = {"bundle": self._bundle.name, **self._results.identity(sha256), "versions": self._versions}
+        return {"image": key, "status": status, **made_by}
+
+    def _measured(self, loaded: Loaded, prediction: Prediction) -> Line:
+        shape, names = loaded.picture.shape[:2], self._bundle.classes
+        objects = objects_of(*prediction)
+        flags = {
+            "nothing_found": not objects,
+            "at_edge": any(touches_edge(each, shape) for each in objects),
+            "tiled": loaded.prepared is None,
+        }
+        return {
+            "width": shape[1],
+            "height": shape[0],
+            "pixel_size_mm": pixel_size(loaded.found.path),
+            "area_share": round(float(np.mean(prediction.classes > 0)), 6),
+            "mean_confidence": round(_confidence(prediction, len(names)), 4),
+            "flags": [name for name, holds in flags.items() if holds],
+            "objects": [
+                {"class": names.get(each.class_number, str(each.class_number)), **each._asdict()} for each in objects
+            ],
+        }
+
+
+def _end(outputs: dict[str, str], seconds: float, error: str | None) -> Line:
+    return {"outputs": outputs, "seconds": round(seconds, 4), "error": error}
+
+
+def _confidence(prediction: Prediction, classes: int) -> float:
+    """Mean probability of what was found; where nothing was, one minus the highest probability of anything."""
+    found = prediction.classes > 0
+    if found.any():
+        return float(prediction.probability[found].mean())
+    return float(1 - prediction.probability.max() if classes == 1 else prediction.probability.min())
+
+
+def _sentence(found: Found, error: Exception) -> str:
+    """An error without the folders above the image, whose names are nobody's business."""
+    if isinstance(error, MaskSupError):
+        return str(error).replace(str(found.path), found.key)
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}".strip()
+    return f"Cannot predict {found.key}: {reason}; see that it can be read and that the results can be written."

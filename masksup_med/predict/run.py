@@ -1,0 +1,161 @@
+"""Predict images into a folder: do what is left to do, and keep manifest, tables and report in step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from masksup_med.bundle import Bundle, Predictor
+from masksup_med.errors import SettingError
+from masksup_med.handlers.provenance import sha256_of
+from masksup_med.outputs.atomic import sweep_folder
+from masksup_med.predict.discovery import Inputs
+from masksup_med.predict.job import Job
+from masksup_med.predict.manifest import MANIFEST, Line, Manifest
+from masksup_med.predict.names import result_names
+from masksup_med.predict.pipeline import lines_of
+from masksup_med.predict.report import REPORT, write_report
+from masksup_med.predict.results import OUTPUTS, Results
+from masksup_med.predict.tables import IMAGES, MEASUREMENTS, write_tables
+
+__all__ = ["Settings", "Summary", "planned", "predict_images"]
+
+_LOCK = ".lock"
+_Shown = Callable[[Iterable[Line | None], int], Iterable[Line | None]]
+
+
+class Settings(NamedTuple):
+    """How images are predicted; nothing here changes what is found in them."""
+
+    outputs: tuple[str, ...] = ("masks", "overlays")  # and "probabilities"
+    device: str = "auto"
+    batch_size: int | None = None  # pictures that the network takes at once; None for what suits the device
+    workers: int | None = None  # threads that read, and as many that write; None for what suits the machine
+    overwrite: bool = False  # do again what is done
+
+
+class Summary:
+    """What a run has done."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.predicted = 0
+        self.done_before = 0
+        self.failed: dict[str, str] = {}  # image and reason
+        self.stopped = ""  # why nothing could be written any more
+
+    @property
+    def done(self) -> int:
+        """Images whose results are there."""
+        return self.predicted + self.done_before
+
+    def count(self, line: Line | None) -> None:
+        """Count an image, None for one that was done before."""
+        if line is None:
+            self.done_before += 1
+        elif line["status"] == "done":
+            self.predicted += 1
+        else:
+            self.failed[line["image"]] = line["error"]
+
+
+def predict_images(
+    bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings, shown: _Shown = lambda lines, _: lines
+) -> Summary:
+    """Predict the images that are not done yet, and bring manifest, tables and report up to date.
+
+    Args:
+        bundle: that predicts them.
+        inputs: from :func:`~masksup_med.predict.discovery.find_images`.
+        output_dir: made if need be.
+        settings: see :class:`Settings`.
+        shown: passes the lines on and shows progress; it gets their number, too.
+
+    Raises:
+        SettingError: another run is writing there, the folder holds other files in the results' places, or there is
+            no such device.
+        KeyboardInterrupt: with a sentence that says how much is done; manifest, tables and report are up to date.
+    """
+    predictor, summary = Predictor(bundle, settings.device), Summary(len(inputs.images))
+    with _owned(output_dir) as manifest:
+        job = Job(predictor, _results(bundle, inputs, output_dir, manifest, settings), settings.overwrite)
+        workers, batch_size = settings.workers or _workers(), settings.batch_size or _batch_size(predictor)
+        try:
+            with closing(lines_of(job, inputs.images, workers, batch_size)) as lines:
+                for line in shown(lines, len(inputs.images)):
+                    if line is not None:
+                        manifest.append(line)
+                    summary.count(line)
+            _bring_up_to_date(output_dir, manifest, inputs)
+        except OSError as error:
+            summary.stopped = error.strerror or str(error)
+        except KeyboardInterrupt:
+            _bring_up_to_date(output_dir, manifest, inputs)
+            raise KeyboardInterrupt(
+                f"Interrupted: {summary.done} of {summary.images} images are done; the same command goes on from there."
+            ) from None
+    return summary
+
+
+def planned(bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings) -> Iterator[tuple[str, str]]:
+    """What :func:`predict_images` would do, without doing it: each image, and ``predict``, ``done`` or its problem."""
+    with closing(Manifest(output_dir / MANIFEST, read_only=True)) as manifest:
+        results = _results(bundle, inputs, output_dir, manifest, settings)
+        for key, path, problem in inputs.images:
+            done = not problem and not settings.overwrite and results.are_done(key, sha256_of(path))
+            yield key, problem or ("done" if done else "predict")
+
+
+@contextmanager
+def _owned(output_dir: Path) -> Iterator[Manifest]:
+    """Open the manifest of a folder that no other run is writing to, and that holds nobody else's results."""
+    _refuse_others(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output_dir / _LOCK, blocking=False):
+            manifest = Manifest(output_dir / MANIFEST)
+            try:
+                for folder in OUTPUTS:
+                    sweep_folder(output_dir / folder)
+                yield manifest
+            finally:
+                manifest.close()
+    except Timeout:
+        raise SettingError(f"Another run is writing to {output_dir}; wait for it, or name another folder.") from None
+
+
+def _refuse_others(output_dir: Path) -> None:
+    if (output_dir / MANIFEST).exists():
+        return
+    for name in (*OUTPUTS, IMAGES, MEASUREMENTS, REPORT):
+        if os.path.lexists(output_dir / name):
+            raise SettingError(f"{output_dir / name} is not from masksup predict; name another folder for the results.")
+
+
+def _results(bundle: Bundle, inputs: Inputs, output_dir: Path, manifest: Manifest, settings: Settings) -> Results:
+    """Results with names unlike those of images that were done by former runs, too."""
+    names = result_names({*(found.key for found in inputs.images), *manifest.keys()})
+    return Results(output_dir, manifest, bundle, names, settings.outputs)
+
+
+def _workers() -> int:
+    return min(4, os.cpu_count() or 1)
+
+
+def _batch_size(predictor: Predictor) -> int:
+    """On a CPU nothing is gained by more than one; an inferer that slides makes batches of windows itself."""
+    return 8 if predictor.device.type != "cpu" and predictor.takes_whole_pictures else 1
+
+
+def _bring_up_to_date(output_dir: Path, manifest: Manifest, inputs: Inputs) -> None:
+    """Put the manifest in order, and write what is made from it."""
+    here = {found.key for found in inputs.images}
+    gone = [line["image"] for line in manifest.lines() if line["status"] == "failed" and line["image"] not in here]
+    manifest.put_in_order(without=gone)
+    write_tables(output_dir, manifest.lines())
+    write_report(output_dir / REPORT, manifest.lines, {found.key: found.path for found in inputs.images})
