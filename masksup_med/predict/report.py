@@ -33,7 +33,7 @@ REPORT = "report.html"
 
 _SHOWN = 24  # images with their pictures
 _LISTED = 200  # failures; the table has all
-_SIDE = 256  # of a picture, in pixels
+_SIDE = 240  # of a picture, in pixels
 _BARS = 40  # of the confidence, from 0 to 1
 _BLUE = "#3d8fd1"  # seen on white as on black
 _UNITS = {"area_mm2": "mm²", "area_um2": "µm²"}
