@@ -12,7 +12,7 @@ from masksup_med.metrics.objects import Object
 from masksup_med.outputs.atomic import atomic_paths
 from masksup_med.predict.manifest import Line
 
-__all__ = ["IMAGES", "MEASUREMENTS", "write_tables"]
+__all__ = ["IMAGES", "MEASUREMENTS", "physical_area", "write_tables"]
 
 IMAGES, MEASUREMENTS = "images.csv", "measurements.csv"
 _IMAGE = ("image", "status", "width", "height", "objects", "area_share", "mean_confidence", "flags", "error")
@@ -46,10 +46,11 @@ def _image_row(line: Line) -> dict[str, Any]:
 def _object_rows(line: Line) -> Iterator[dict[str, Any]]:
     for number, found in enumerate(line.get("objects", ()), start=1):
         row = {name: value for name, value in found.items() if name in _OBJECT}
-        yield {"image": line["image"], "object": number, **row, **_physical(found["area_px"], line["pixel_size_mm"])}
+        row |= physical_area(found["area_px"], line["pixel_size_mm"])
+        yield {"image": line["image"], "object": number, **row}
 
 
-def _physical(area: int, pixel_size: list[float] | None) -> dict[str, float]:
+def physical_area(area: int, pixel_size: list[float] | None) -> dict[str, float]:
     """The area in mm², or in µm² where a pixel is smaller than a hundredth of a millimetre."""
     if pixel_size is None:
         return {}
