@@ -107,7 +107,10 @@ def planned(bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings
     with closing(Manifest(output_dir / MANIFEST, read_only=True)) as manifest:
         results = _results(bundle, inputs, output_dir, manifest, settings)
         for key, path, problem in inputs.images:
-            done = not problem and not settings.overwrite and results.are_done(key, sha256_of(path))
+            try:
+                done = not problem and not settings.overwrite and results.are_done(key, sha256_of(path))
+            except OSError as error:
+                problem = f"cannot be opened ({error.strerror}); allow reading it"
             yield key, problem or ("done" if done else "predict")
 
 
