@@ -25,18 +25,18 @@ setup: .venv/done
 	@touch $@
 
 # Small pictures and few epochs, so that it is quick; the rest is the bundle as it is.
-DEMO := demo/bundle/configs
+DEMO := demo/my_polyps/configs
 QUICK := --hiding\#patch_size 8 --max_epochs 21 --val_interval 3 --batch_size 4 --learning_rate 0.008
 demo: setup
 	rm -rf demo
 	$(BIN)/masksup phantoms polyp demo/phantoms --count 200
 	$(BIN)/masksup phantoms polyp demo/frames --count 8 --seed 1
-	$(BIN)/masksup bundle copy polyp_masksup demo/bundle
-	sed -i.full 's/^image_size: .*/image_size: [64, 64]/' demo/bundle/configs/train.yaml demo/bundle/configs/inference.yaml
+	$(BIN)/masksup bundle copy polyp_masksup demo/my_polyps
+	sed -i.full 's/^image_size: .*/image_size: [64, 64]/' demo/my_polyps/configs/train.yaml demo/my_polyps/configs/inference.yaml
 	$(RUN) --config_file $(DEMO)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(QUICK)
 	$(RUN) --config_file "['$(DEMO)/train.yaml','$(DEMO)/evaluate.yaml']" \
 	  --dataset_dir demo/training/datalist.json --output_dir demo/training $(QUICK)
-	$(BIN)/masksup predict demo/frames/images -o demo/results --bundle demo/bundle
+	$(BIN)/masksup predict demo/frames/images -o demo/results --bundle demo/my_polyps
 	@echo
 	@awk -F, '$$1 == "val_mean_iou" {printf "IoU      %.3f on the validation phantoms\n", $$2}' demo/training/metrics.csv
 	@echo "report   demo/results/report.html, of the frames in demo/frames/images"

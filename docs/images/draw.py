@@ -1,5 +1,10 @@
-"""Draw the pictures of the documentation, after ``make demo``: ``.venv/bin/python docs/images/draw.py``."""
+"""Draw the pictures of the documentation, after ``make demo``: ``.venv/bin/python docs/images/draw.py``.
 
+The report is looked at through Debian's chromium.
+"""
+
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,16 @@ def draw_phantoms(count: int = 4) -> None:
     write_picture(HERE / "phantoms.jpg", np.concatenate(columns, axis=1))
 
 
+def draw_report() -> None:
+    """The upper part of the demo's report, as a browser shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "report.png"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1250"]
+        page = (DEMO / "results" / "report.html").as_uri()
+        subprocess.run(["chromium", *options, f"--screenshot={shot}", page], check=True, capture_output=True)
+        write_picture(HERE / "report.jpg", np.asarray(Image.open(shot).convert("RGB")))
+
+
 def draw_masks(size: int = 160) -> None:
     """A row for patches, blocks and scribbles, a column for each level, hidden in white."""
     blank = np.zeros((1, size, size), dtype=np.float32)
@@ -39,3 +54,4 @@ def draw_masks(size: int = 160) -> None:
 if __name__ == "__main__":
     draw_masks()
     draw_phantoms()
+    draw_report()
