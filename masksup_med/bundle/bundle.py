@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+from monai.transforms import SaveImaged
 from yaml import YAMLError
 
 from masksup_med.bundle.location import find_bundle
 from masksup_med.bundle.settings import references
-from masksup_med.errors import DataError, MissingDataError
+from masksup_med.errors import DataError, MaskSupError, MissingDataError
 from masksup_med.handlers.provenance import sha256_of
 
 __all__ = ["Bundle"]
@@ -48,7 +52,7 @@ class Bundle:
         self.name = folder.resolve().name
         self.config = _read_config(folder)
         self.classes = _read_classes(folder)
-        self.weights = Path(self.config.get_parsed_content("ckpt_path"))
+        self.weights = Path(self.made("ckpt_path"))
         if not self.weights.is_file():
             raise MissingDataError(f"The bundle {folder} has no weights at {self.weights}; train it first.")
 
@@ -64,13 +68,39 @@ class Bundle:
     @cached_property
     def max_pixels(self) -> float:
         """How many pixels a picture may have; a larger one is predicted in tiles. Infinite if the bundle is silent."""
-        return self.config.get_parsed_content("max_pixels") if "max_pixels" in self.config else math.inf
+        limit = self.made("max_pixels") if "max_pixels" in self.config else math.inf
+        if not isinstance(limit, (int, float)) or not limit > 0:
+            raise DataError(f"max_pixels of the bundle {self.folder} is {limit}; give a number of pixels.")
+        return limit
 
-    @property
+    @cached_property
     def mask_scale(self) -> int:
         """What class numbers are multiplied by in masks: ``scale`` of the bundle's SaveImaged, or 1."""
-        steps = self.config.get("postprocessing#transforms")
-        return next((step.get("scale", 1) for step in steps if step["_target_"] == "SaveImaged"), 1)
+        steps = self.made("postprocessing").transforms
+        scales: list[Any] = [step.saver.init_kwargs["scale"] for step in steps if isinstance(step, SaveImaged)]
+        return scales[0] or 1 if scales else 1
+
+    def made(self, key: str) -> Any:
+        """Return what a setting describes: a network, a transform, a number.
+
+        Raises:
+            DataError: it cannot be made.
+        """
+        with self.followed(key):
+            return self.config.get_parsed_content(key)
+
+    @contextmanager
+    def followed(self, what: str) -> Iterator[None]:
+        """Say in one sentence that a setting cannot be followed, whatever MONAI or torch say about it."""
+        try:
+            with _without_plugin_advice():
+                yield
+        except MaskSupError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            file = self.folder / "configs" / "inference.yaml"
+            raise DataError(f"{file}: {what} cannot be made ({type(error).__name__}: {reason}); repair it.") from error
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -93,7 +123,7 @@ def _read_config(folder: Path) -> ConfigParser:
     parser, file = ConfigParser(), folder / "configs" / "inference.yaml"
     try:
         parser.read_config(str(file))
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, AttributeError, YAMLError) as error:  # MONAI expects settings by name
         raise DataError(f"{file} cannot be read ({' '.join(str(error).split())}); repair the bundle.") from error
     if absent := [key for key in _NEEDED if key not in parser]:
         raise DataError(f"{file} has no {' and no '.join(absent)}; a bundle's inference needs all of them.")
@@ -111,3 +141,16 @@ def _read_classes(folder: Path) -> dict[int, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{file} does not name the classes in network_data_format/outputs/pred/channel_def"
         raise DataError(f"{message} ({error}); repair the bundle.") from error
+
+
+@contextmanager
+def _without_plugin_advice() -> Iterator[None]:
+    """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "NvImgCodec")
+            yield
+    finally:
+        logger.disabled = disabled

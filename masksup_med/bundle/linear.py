@@ -20,6 +20,7 @@ from masksup_med.bundle.resampling import resample
 
 __all__ = ["LinearProcessing"]
 
+_Step = tuple[str, dict[str, Any]]  # name of a transform, and its parameters
 _KEEPING = {"SaveImaged", "CastToTyped", "SqueezeDimd"}  # how a mask is kept, not what it is
 
 
@@ -50,11 +51,12 @@ class LinearProcessing(NamedTuple):
     def probabilities(self, prepared: Prepared, logits: torch.Tensor) -> torch.Tensor:
         """See :class:`~masksup_med.bundle.processing.Processing`."""
         probabilities = logits.softmax(0) if self.threshold is None else logits.sigmoid()
-        return interpolate(probabilities[None], prepared.source, mode="bilinear")[0]
+        return interpolate(probabilities[None], prepared.size, mode="bilinear")[0]
 
     def decide(self, probabilities: torch.Tensor) -> Prediction:
         """See :class:`~masksup_med.bundle.processing.Processing`."""
-        chosen = probabilities.argmax(0) if self.threshold is None else probabilities[0] >= self.threshold
+        chosen = probabilities if self.threshold is None else (probabilities >= self.threshold).to(torch.uint8)
+        chosen = chosen[0] if len(chosen) == 1 else chosen.argmax(0)
         classes = np.ascontiguousarray(chosen.numpy().T.astype(np.uint8))
         return Prediction(classes, shown_probability(probabilities))
 
@@ -64,62 +66,65 @@ class LinearProcessing(NamedTuple):
         return self.size or (width, height)
 
 
-def _before(steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any] | None:
+def _before(steps: list[_Step]) -> dict[str, Any] | None:
     """The fields of LinearProcessing that preprocessing decides; None if it is not of this kind."""
     match steps:
-        case [
-            ("LoadImaged", _),
-            ("EnsureChannelFirstd", {"keys": "image", **other}),
-            *resampling,
-            (
-                "ScaleIntensityRanged",
-                {"keys": "image", "a_min": a_min, "a_max": a_max, "b_min": b_min, "b_max": b_max, **more},
-            ),
-        ] if not other and not more:
-            scale = (b_max - b_min) / (a_max - a_min)
-            fields = {"scale": scale, "shift": b_min - a_min * scale, "size": None, "zoom": None}
-        case _:
-            return None
-    match resampling:
-        case []:
-            return {**fields, "anti_aliasing": False}
-        case [
-            (
-                "Resized",
-                {
-                    "keys": "image",
-                    "mode": "bilinear",
-                    "anti_aliasing": smooth,
-                    "spatial_size": [width, height],
-                    **other,
-                },
-            )
-        ] if not other and min(width, height) > 0:
-            return {**fields, "anti_aliasing": smooth, "size": (width, height)}
-        case [("Zoomd", {"keys": "image", "mode": "bilinear", "keep_size": False, "zoom": float(zoom), **other})] if (
-            not other
-        ):
-            return {**fields, "anti_aliasing": False, "zoom": zoom}
+        case [("LoadImaged", _), ("EnsureChannelFirstd", {"keys": "image", **more}), *others, scaling] if not more:
+            scaled, resampled = _scaled(*scaling), _resampled(others)
+            return None if scaled is None or resampled is None else {**scaled, **resampled}
     return None
 
 
-def _after(steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any] | None:
+def _scaled(name: str, values: dict[str, Any]) -> dict[str, Any] | None:
+    ends: list[Any] = [values.get(end) for end in ("a_min", "a_max", "b_min", "b_max")]
+    if name != "ScaleIntensityRanged" or len(values) != 5 or values.get("keys") != "image" or not _numbers(ends):
+        return None
+    a_min, a_max, b_min, b_max = ends
+    if a_min == a_max:
+        return None
+    scale = (b_max - b_min) / (a_max - a_min)
+    return {"scale": scale, "shift": b_min - a_min * scale}
+
+
+def _resampled(steps: list[_Step]) -> dict[str, Any] | None:
+    none = {"size": None, "zoom": None, "anti_aliasing": False}
+    match steps:
+        case []:
+            return none
+        case [("Resized", {"spatial_size": [width, height], "anti_aliasing": bool(smooth), **more})] if (
+            more == {"keys": "image", "mode": "bilinear"} and _numbers([width, height]) and min(width, height) > 0
+        ):
+            return {**none, "size": (width, height), "anti_aliasing": smooth}
+        case [("Zoomd", {"zoom": float(zoom), **more})] if (
+            more == {"keys": "image", "mode": "bilinear", "keep_size": False} and zoom > 0
+        ):
+            return {**none, "zoom": zoom}
+    return None
+
+
+def _after(steps: list[_Step]) -> dict[str, Any] | None:
     """The fields of LinearProcessing that postprocessing decides; None if it is not of this kind."""
     match steps:
         case [
             ("Activationsd", activation),
-            ("Invertd", {"keys": "pred", "orig_keys": "image", "nearest_interp": False, "transform": _, **other}),
+            ("Invertd", {"keys": "pred", "orig_keys": "image", "nearest_interp": False, "transform": _, **more}),
             ("AsDiscreted", decision),
             *keeping,
-        ] if not other and {name for name, _ in keeping} <= _KEEPING:
+        ] if not more and {name for name, _ in keeping} <= _KEEPING:
             if decision == {"keys": "pred", "argmax": True} and activation == {"keys": "pred", "softmax": True}:
                 return {"threshold": None}
-            if decision.keys() == {"keys", "threshold"} and activation == {"keys": "pred", "sigmoid": True}:
-                return {"threshold": decision["threshold"]}
+            threshold = decision.get("threshold")
+            known = decision.keys() == {"keys", "threshold"} and activation == {"keys": "pred", "sigmoid": True}
+            if known and _numbers([threshold]):
+                return {"threshold": threshold}
     return None
 
 
-def _steps(config: ConfigParser, key: str) -> list[tuple[str, dict[str, Any]]]:
+def _numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _steps(config: ConfigParser, key: str) -> list[_Step]:
     """Name and parameters of each transform, with what their values refer to; empty if there is more to it."""
     composed = config.get(key)
     if not isinstance(composed, dict) or composed.keys() != {"_target_", "transforms"}:
@@ -127,7 +132,9 @@ def _steps(config: ConfigParser, key: str) -> list[tuple[str, dict[str, Any]]]:
     return [_step(config, step, f"{key}#transforms#{number}") for number, step in enumerate(composed["transforms"])]
 
 
-def _step(config: ConfigParser, step: dict[str, Any], place: str) -> tuple[str, dict[str, Any]]:
+def _step(config: ConfigParser, step: Any, place: str) -> _Step:
+    if not isinstance(step, dict):  # an expression
+        return "", {}
     name = step.get("_target_", "")
     if name in ("LoadImaged", "Invertd", *_KEEPING):  # their values are objects, and not asked for
         return name, {key: value for key, value in step.items() if key != "_target_"}

@@ -15,7 +15,7 @@ from masksup_med.bundle.linear import LinearProcessing
 from masksup_med.bundle.processing import MonaiProcessing, Prediction, Prepared, Processing
 from masksup_med.bundle.tiles import blend
 from masksup_med.data.decode import read_image
-from masksup_med.errors import SettingError
+from masksup_med.errors import DataError, SettingError
 from masksup_med.handlers.checkpoint import load_weights
 
 __all__ = ["Predictor"]
@@ -43,24 +43,25 @@ class Predictor:
         self.bundle = bundle
         if device not in (None, "auto"):
             bundle.config["device"] = _device(device)
-        self.device = torch.device(bundle.config.get_parsed_content("device"))
-        self.network: torch.nn.Module = bundle.config.get_parsed_content("network").eval()
+        self.device = torch.device(bundle.made("device"))
+        self.network: torch.nn.Module = bundle.made("network").eval()
         load_weights(bundle.weights, self.network)
-        self._inferer = bundle.config.get_parsed_content("inferer")
-        self._amp = "amp" in bundle.config and bool(bundle.config.get_parsed_content("amp"))
-        self._processing: Processing = LinearProcessing.of(bundle.config) or MonaiProcessing(bundle.config)
+        self._inferer = bundle.made("inferer")
+        self._amp = "amp" in bundle.config and bool(bundle.made("amp"))
+        with bundle.followed("preprocessing or postprocessing"):
+            self._processing: Processing = LinearProcessing.of(bundle.config) or MonaiProcessing(bundle.config)
 
     def __call__(self, image: str | os.PathLike[str] | NDArray[np.uint8]) -> Prediction:
         """Predict a file, or a picture of shape (H, W, 3), uint8; one above the bundle's limit in tiles.
 
         Raises:
             MissingDataError: there is no such file.
-            DataError: it cannot be read.
+            DataError: it cannot be read, or the bundle does not come back to its size.
         """
         picture = image if isinstance(image, np.ndarray) else read_image(image)
         if self.needs_tiles(picture):
-            return self._processing.decide(blend(picture, self.bundle.max_pixels, self._probabilities))
-        return self._processing.decide(self._probabilities(picture))
+            return self._processing.decide(blend(picture, self.bundle.max_pixels, self._probabilities_of))
+        return self._processing.decide(self._probabilities_of(picture))
 
     @property
     def takes_whole_pictures(self) -> bool:
@@ -83,12 +84,24 @@ class Predictor:
             return self._inferer(batch, self.network).float().cpu()
 
     def finish(self, prepared: Prepared, logits: torch.Tensor) -> Prediction:
-        """Bring a picture's logits, shape (classes, …), back to its own size, and decide."""
-        return self._processing.decide(self._processing.probabilities(prepared, logits))
+        """Bring a picture's logits, shape (classes, …), back to its own size, and decide.
 
-    def _probabilities(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        Raises:
+            DataError: they do not come back to it.
+        """
+        return self._processing.decide(self._probabilities(prepared, logits))
+
+    def _probabilities_of(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         prepared = self.prepare(picture)
-        return self._processing.probabilities(prepared, self.infer([prepared.image])[0])
+        return self._probabilities(prepared, self.infer([prepared.image])[0])
+
+    def _probabilities(self, prepared: Prepared, logits: torch.Tensor) -> torch.Tensor:
+        probabilities = self._processing.probabilities(prepared, logits)
+        if (size := tuple(probabilities.shape[1:])) != prepared.size:
+            sizes = " into one of ".join(" × ".join(map(str, each)) for each in (prepared.size, size))
+            name = self.bundle.name
+            raise DataError(f"The bundle {name} turns a picture of {sizes} pixels; repair its inference.yaml.")
+        return probabilities
 
 
 def _device(name: str) -> torch.device:

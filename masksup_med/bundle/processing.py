@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,7 +23,8 @@ class Prepared(NamedTuple):
     """A picture as the network takes it."""
 
     image: torch.Tensor  # (C, …)
-    source: Any  # what leads back to the picture's own size
+    size: tuple[int, int]  # of the picture, width and height
+    source: Any = None  # what else leads back to it
 
 
 class Prediction(NamedTuple):
@@ -64,9 +61,8 @@ class MonaiProcessing:
     """
 
     def __init__(self, config: ConfigParser) -> None:
-        with _without_plugin_advice():
-            self._before: Compose = config.get_parsed_content("preprocessing")
-            after = config.get_parsed_content("postprocessing").transforms
+        self._before: Compose = config.get_parsed_content("preprocessing")
+        after = config.get_parsed_content("postprocessing").transforms
         self._lock = threading.Lock()  # Invertd changes the transforms while it inverts them
         if not isinstance(self._before.transforms[0], LoadImaged):
             raise DataError("The bundle's preprocessing does not begin with LoadImaged; repair its inference.yaml.")
@@ -80,7 +76,7 @@ class MonaiProcessing:
         array, meta = PILReader().get_data([Image.fromarray(picture)])
         loaded = MetaTensor.ensure_torch_and_prune_meta(array.astype(np.float32), meta)
         image = self._before({"image": loaded}, start=1)["image"]
-        return Prepared(image.as_tensor(), image)
+        return Prepared(image.as_tensor(), picture.shape[1::-1], image)
 
     def probabilities(self, prepared: Prepared, logits: torch.Tensor) -> torch.Tensor:
         """See :class:`Processing`."""
@@ -103,16 +99,3 @@ def shown_probability(probabilities: torch.Tensor) -> NDArray[np.float32]:
     """The one map that a prediction shows: from (classes, W, H) to (H, W)."""
     shown = probabilities[-1] if len(probabilities) <= 2 else probabilities.amax(0)
     return np.ascontiguousarray(shown.numpy().T.clip(0, 1))
-
-
-@contextmanager
-def _without_plugin_advice() -> Iterator[None]:
-    """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
-    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "NvImgCodec")
-            yield
-    finally:
-        logger.disabled = disabled

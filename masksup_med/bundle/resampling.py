@@ -36,10 +36,8 @@ def resample(picture: NDArray[np.uint8], size: tuple[int, int], anti_aliasing: b
 @lru_cache(maxsize=256)
 def _operator(old: int, new: int, smooth: bool) -> sparse.csr_array:
     """The matrix, shape (new, old), that resamples one side."""
-    # in single precision, whose rounding torch's positions have
-    position = np.maximum(
-        np.float32(old / new) * (np.arange(new, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0
-    )
+    # rounded as torch rounds: the scale to single precision, and so the fused multiplication and addition
+    position = np.maximum((float(np.float32(old / new)) * (np.arange(new) + 0.5) - 0.5).astype(np.float32), 0)
     left = np.floor(position).astype(int)
     right = np.minimum(left + 1, old - 1)
     share = position - left
@@ -47,7 +45,7 @@ def _operator(old: int, new: int, smooth: bool) -> sparse.csr_array:
     matrix = sparse.csr_array(entries, shape=(new, old))  # equal places are added up
     if smooth and old > new:
         kernel = gaussian_1d(torch.tensor((old / new - 1) / 2), approx="erf").numpy()
-        matrix @= sparse.diags_array(
-            list(kernel), offsets=range(-(len(kernel) // 2), len(kernel) // 2 + 1), shape=(old, old)
-        )
+        reach = range(-(len(kernel) // 2), len(kernel) // 2 + 1)
+        diagonals = {offset: weight for offset, weight in zip(reach, kernel, strict=True) if abs(offset) < old}
+        matrix @= sparse.diags_array(list(diagonals.values()), offsets=list(diagonals), shape=(old, old))
     return sparse.csr_array(matrix, dtype=np.float32)

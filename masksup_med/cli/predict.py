@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +79,7 @@ def _outputs(text: str) -> tuple[str, ...]:
 def _run(args: argparse.Namespace) -> int:
     from masksup_med.predict.discovery import find_images
 
+    _quiet_readers()
     output = Path(args.output).expanduser()
     inputs = find_images(args.input, output)
 
@@ -96,6 +99,12 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _say_summary(summary, inputs.left_out, args.output)
     return code
+
+
+def _quiet_readers() -> None:
+    """Keep readers' own warnings off the terminal: what is wrong with a file is said once, in a sentence."""
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def _say_plan(plan: Iterator[tuple[str, str]], as_json: bool) -> int:

@@ -169,7 +169,7 @@ def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
     except UnidentifiedImageError as error:
         raise Refusal("it is no PNG, JPEG, BMP, TIFF, DICOM or NIfTI", "replace or remove it") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise too_large(str(error)) from error
+        raise too_large(f"it has far more pixels than the limit of {Image.MAX_IMAGE_PIXELS}") from error
     check_area(*image.size)
     return image
 

@@ -47,30 +47,29 @@ def find_images(inputs: Sequence[str | os.PathLike[str]], output_dir: str | os.P
             raise MissingDataError(f"There is no file or folder {path}; correct the path.")
         if _inside(os.path.realpath(path), output):
             raise SettingError(f"{path} lies in the output folder {output_dir}; name another folder for the results.")
-    roots = [path if path.is_dir() else path.parent for path in paths]
-    prefixes, left_out = _prefixes(roots), Counter[str]()
-    images: dict[Path, Found] = {}
-    for path, root in zip(paths, roots, strict=True):
-        listed = _walk(path, output, left_out) if path.is_dir() else [Found(path.name, path, _problem(path))]
-        for found in listed:
-            images.setdefault(found.path, found._replace(key=(prefixes[root] / found.key).as_posix()))
+    left_out, images = Counter[str](), dict[Path, tuple[Path, Found]]()
+    for path in paths:
+        root = path if path.is_dir() else path.parent
+        for found in _walk(path, output, left_out) if path.is_dir() else [Found(path.name, path, _problem(path))]:
+            images.setdefault(found.path, (root, found))
     if not images:
         others = f" There are {left_out.total()} files of other kinds." if left_out else ""
         raise MissingDataError(
             f"{' and '.join(map(str, paths))}: no PNG, JPEG, BMP, TIFF, NIfTI or DICOM image; "
             f"name the folder that holds the images.{others}"
         )
-    return Inputs(sorted(images.values()), left_out)
+    return Inputs(sorted(_named(list(images.values()))), left_out)
 
 
-def _prefixes(roots: Sequence[Path]) -> dict[Path, PurePath]:
-    """The last parts of folders, as few as tell them apart: none for one folder."""
-    different = list(dict.fromkeys(roots))
-    for count in range(max(len(root.parts) for root in different)):
-        names = [PurePath(*root.parts[1:][-count:] if count else ()) for root in different]
-        if len(set(names)) == len(names):
+def _named(images: Sequence[tuple[Path, Found]]) -> list[Found]:
+    """Put before the keys the last parts of the folders they are relative to, as few as tell all apart."""
+    roots = list(dict.fromkeys(root for root, _ in images))
+    for count in range(max(len(root.parts) for root in roots)):
+        prefixes = {root: PurePath(*root.parts[1:][-count:] if count else ()) for root in roots}
+        keys = [(prefixes[root] / found.key).as_posix() for root, found in images]
+        if len(set(prefixes.values())) == len(roots) and len(set(keys)) == len(keys):
             break
-    return dict(zip(different, names, strict=True))
+    return [found._replace(key=key) for key, (_, found) in zip(keys, images, strict=True)]
 
 
 def _walk(root: Path, output: str, left_out: Counter[str]) -> Iterator[Found]:
@@ -79,21 +78,21 @@ def _walk(root: Path, output: str, left_out: Counter[str]) -> Iterator[Found]:
     while stack:
         folder, above = stack.pop()
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = sorted(os.listdir(folder))
         except OSError as error:
             yield _found(root, folder, f"is a folder that cannot be opened ({error.strerror}); allow reading it")
             continue
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.name.startswith("."):
+        for name in entries:
+            path = folder / name
+            if name.startswith("."):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(path):
                 real = os.path.realpath(path)
                 if real in above:
                     yield _found(root, path, "is a link to a folder that it lies in; remove the link")
-                elif real != output:
+                elif not _inside(real, output):
                     stack.append((path, above | {real}))
-            elif entry.name.lower().endswith(_SUFFIXES):
+            elif name.lower().endswith(_SUFFIXES) or not os.path.lexists(path):  # its path may be too long
                 yield _found(root, path, _problem(path))
             else:
                 left_out[path.suffix.lower() or "no suffix"] += 1
@@ -102,7 +101,7 @@ def _walk(root: Path, output: str, left_out: Counter[str]) -> Iterator[Found]:
 
 
 def _found(root: Path, path: Path, problem: str) -> Found:
-    return Found(path.relative_to(root).as_posix(), path, problem)
+    return Found(path.name if path == root else path.relative_to(root).as_posix(), path, problem)
 
 
 def _problem(path: Path) -> str:

@@ -60,10 +60,15 @@ class Job:
         if found.problem:
             return self.failed(found, None, f"{found.key} {found.problem}.", 0)
         try:
+            before = _stamp(found)
             sha256 = sha256_of(found.path)
             if not self._overwrite and self._results.are_done(found.key, sha256):
                 return None
             picture = read_image(found.path)
+            if _stamp(found) != before:
+                return self.failed(
+                    found, None, f"{found.key} changed while it was read; give the same command again.", 0
+                )
             prepared = None if self.predictor.needs_tiles(picture) else self.predictor.prepare(picture)
         except Exception as error:
             return self.failed(found, sha256, error, time.perf_counter() - start)
@@ -95,11 +100,14 @@ class Job:
         return self._line(found.key, "done", sha256) | measured | _end(outputs, seconds, None)
 
     def failed(self, found: Found, sha256: str | None, reason: Exception | str, seconds: float) -> Line:
-        """The line of an image that could not be predicted. Results that it had with another content are removed."""
-        if sha256 is not None:
-            self._results.remove_former(found.key)
+        """The line of an image that could not be predicted.
+
+        Its former results are removed, unless the image cannot even be opened: then it may come back as it was.
+        """
         error = reason if isinstance(reason, str) else _sentence(found, reason)
-        return self._line(found.key, "failed", sha256) | _end({}, seconds, error)
+        outputs = self._results.former(found.key) if sha256 is None else {}
+        self._results.remove_former(found.key, but=outputs)
+        return self._line(found.key, "failed", sha256) | _end(outputs, seconds, error)
 
     def _line(self, key: str, status: str, sha256: str | None) -> Line:
         made_by = {"bundle": self._bundle.name, **self._results.identity(sha256), "versions": self._versions}
@@ -124,6 +132,12 @@ class Job:
                 {"class": names.get(each.class_number, str(each.class_number)), **each._asdict()} for each in objects
             ],
         }
+
+
+def _stamp(found: Found) -> tuple[int, ...]:
+    """What changes when a file is written to, or another takes its place."""
+    status = found.path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _end(outputs: dict[str, str], seconds: float, error: str | None) -> Line:

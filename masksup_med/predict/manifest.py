@@ -73,15 +73,17 @@ class Manifest:
         """Replace the file by one that holds the lines that count, in order, but for those of some images."""
         self.close()
         self._open()  # an interrupted run may have written a line and not noted where
-        with atomic_path(self._path) as temporary:
-            with open(temporary, "wb") as file:
-                for key in self.keys():
-                    if key not in without:
-                        file.write(self._read(*self._places[key]))
-                file.flush()
-                os.fsync(file.fileno())
-            self.close()
-        self._open()
+        try:
+            with atomic_path(self._path) as temporary:
+                with open(temporary, "wb") as file:
+                    for key in self.keys():
+                        if key not in without:
+                            file.write(self._read(*self._places[key]))
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.close()
+        finally:
+            self._open()
 
     def _open(self) -> None:
         self._file = open(self._path, self._mode, buffering=0)  # noqa: SIM115 - as long as this object

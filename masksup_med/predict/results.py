@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,30 @@ class Results:
             key: the image.
             draw: makes the picture of each kind.
         """
-        return {path: write_picture(self.output_dir / path, draw[kind]()) for kind, path in self.paths(key).items()}
+        paths = self.paths(key)
+        try:
+            return {path: write_picture(self.output_dir / path, draw[kind]()) for kind, path in paths.items()}
+        except BaseException:  # all of them, or none
+            for path in paths.values():
+                _remove(self.output_dir / path)
+            raise
+
+    def former(self, key: str) -> dict[str, str]:
+        """The results that the image's line in the manifest names."""
+        folders = tuple(f"{kind}/" for kind in OUTPUTS)
+        outputs = (self.manifest.get(key) or {"outputs": {}})["outputs"]
+        # a manifest can come from anywhere
+        return {path: sha for path, sha in outputs.items() if path.startswith(folders) and ".." not in Path(path).parts}
 
     def remove_former(self, key: str, but: Collection[str] = ()) -> None:
-        """Remove files that the image's line in the manifest names, but for some."""
-        folders = tuple(f"{kind}/" for kind in OUTPUTS)
-        for path in (self.manifest.get(key) or {"outputs": {}})["outputs"].keys() - set(but):
-            if path.startswith(folders) and ".." not in Path(path).parts:  # a manifest can come from anywhere
-                (self.output_dir / path).unlink(missing_ok=True)
+        """Remove the results that the image's line in the manifest names, but for some."""
+        for path in self.former(key).keys() - set(but):
+            _remove(self.output_dir / path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # not there, or no longer a file
+        path.unlink()
 
 
 def _is_file(path: Path, sha256: str | None) -> bool:

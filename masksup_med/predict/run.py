@@ -123,8 +123,7 @@ def _owned(output_dir: Path) -> Iterator[Manifest]:
         with FileLock(output_dir / _LOCK, blocking=False):
             manifest = Manifest(output_dir / MANIFEST)
             try:
-                for folder in OUTPUTS:
-                    sweep_folder(output_dir / folder)
+                sweep_folder(output_dir)
                 yield manifest
             finally:
                 manifest.close()
@@ -158,7 +157,7 @@ def _batch_size(predictor: Predictor) -> int:
 def _bring_up_to_date(output_dir: Path, manifest: Manifest, inputs: Inputs) -> None:
     """Put the manifest in order, and write what is made from it."""
     here = {found.key for found in inputs.images}
-    gone = [line["image"] for line in manifest.lines() if line["status"] == "failed" and line["image"] not in here]
+    gone = [line["image"] for line in manifest.lines() if line["image"] not in here and not line["outputs"]]
     manifest.put_in_order(without=gone)
     write_tables(output_dir, manifest.lines())
     write_report(output_dir / REPORT, manifest.lines, {found.key: found.path for found in inputs.images})
