@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from masksup_med.data.phantoms import write_phantoms
+# Imports stand in the fixtures: the process that only hands out tests to others waits for none of them.
 
-torch.set_num_threads(1)  # tests run in as many processes as there are cores
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run in as many processes as there are cores."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +33,8 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that gives a folder of ten small phantoms of a task, in ``images/`` and ``labels/``."""
+    from masksup_med.data.phantoms import write_phantoms
+
     folder = tmp_path_factory.mktemp("phantoms")
 
     @functools.cache
@@ -36,3 +43,16 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder / task
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without a run, ``mlruns.db``, for copies: to make one takes a second."""
+    from mlflow import MlflowClient
+
+    from masksup_med.handlers.mlflow_runs import silence_mlflow
+
+    silence_mlflow()
+    file = tmp_path_factory.mktemp("store") / "mlruns.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file

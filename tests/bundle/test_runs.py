@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,9 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 from PIL import Image
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from masksup_med.bundle import bundle_names, find_bundle, overlays
 from masksup_med.data import load_datalist, read_label
@@ -30,6 +34,30 @@ SMALL = {
 TINY_NETWORK = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
 OVERLAYS = sorted(str(file.relative_to(overlays())) for file in overlays().rglob("*.yaml"))
 NETWORK_OVERLAYS = [overlay for overlay in OVERLAYS if overlay.startswith("network/")]
+FEW = {
+    "train#dataset#data": "$masksup_med.data.part(@datalist, 'training')[:4]",
+    "validate#dataset#data": "$masksup_med.data.part(@datalist, @validation_list)[:1]",
+    "batch_size": 2,
+}
+# Large networks take seconds to save with all that is needed to resume, and to copy into MLflow's store; their weights
+# are saved as always.
+NO_STATE = {"train#handlers#1#_disabled_": True, "optimizer#_target_": "torch.optim.SGD", "tracker#weights": None}
+
+
+@pytest.fixture
+def out(empty_store, tmp_path):
+    """The folder of a training's results, with its MLflow store."""
+    (tmp_path / "out").mkdir()
+    shutil.copy(empty_store, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def shared_out(empty_store, tmp_path_factory):
+    """Where trainings leave their results whose files are not looked at."""
+    folder = tmp_path_factory.mktemp("shared_out")
+    shutil.copy(empty_store, folder)
+    return folder
 
 
 def files_of(name, *files):
@@ -52,7 +80,7 @@ def run(name, *files, kind="train", **settings):
 
 def train(name, dataset_dir, out, *overlay, max_epochs=1, **settings):
     folders = {"dataset_dir": str(dataset_dir), "output_dir": str(out), "ckpt_dir": str(out / "models")}
-    return run(name, "train.yaml", *overlay, **folders, max_epochs=max_epochs, batch_size=4, **settings)
+    return run(name, "train.yaml", *overlay, **folders, **{"max_epochs": max_epochs, "batch_size": 4, **settings})
 
 
 def cause_of(caught):
@@ -68,9 +96,9 @@ def tracked_runs(out):
 
 
 @pytest.mark.parametrize("name", bundle_names())
-def test_train_evaluate_infer(name, phantoms, tmp_path):
+def test_train_evaluate_infer(name, phantoms, out, tmp_path):
     data = phantoms(name.split("_")[0])
-    out, masks = tmp_path / "out", tmp_path / "masks"
+    masks = tmp_path / "masks"
     train(name, data, out, max_epochs=2)
     assert load_datalist(out / "datalist.json") == load_datalist(data)
     passport = json.loads((out / "models" / "model.json").read_text())
@@ -105,11 +133,10 @@ def test_train_evaluate_infer(name, phantoms, tmp_path):
 
 @pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay not in NETWORK_OVERLAYS])
 @pytest.mark.parametrize("name", bundle_names())
-def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
-    out = tmp_path_factory.getbasetemp() / "overlays"  # one tracking store for all: making one takes seconds
+def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, shared_out):
     settings = {"validation_list": "validation"} if "paper" in overlay else {}
     settings |= {"tracking_uri": None} if "mlflow" in overlay else {}  # no server here
-    workflow = train(name, phantoms(name.split("_")[0]), out, overlay, **settings)
+    workflow = train(name, phantoms(name.split("_")[0]), shared_out, overlay, **FEW, **settings)
     metrics = workflow.parser.get_parsed_content("train#trainer").state.metrics
     assert metrics["train_loss_segmentation"] > 0
     assert (metrics["train_loss_context"] > 0) == ("baseline" not in overlay)
@@ -129,46 +156,45 @@ def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, tmp_path_
 # each on one bundle in the gate, on the other among the slow tests: they take a minute of a core
 @pytest.mark.parametrize("overlay", NETWORK_OVERLAYS)
 @pytest.mark.parametrize("name", [pytest.param("gland_masksup", marks=pytest.mark.slow), "polyp_masksup"])
-def test_every_network_trains_on_every_bundle(name, overlay, phantoms, tmp_path_factory):
-    out = tmp_path_factory.getbasetemp() / "overlays"
-    size = {key: [24, 24] if "kiunet" in overlay else [32, 32] for key in SMALL[name]}
-    workflow = train(name, phantoms(name.split("_")[0]), out, overlay, **size)
+def test_every_network_trains_on_every_bundle(name, overlay, phantoms, shared_out):
+    side = 16 if "kiunet" in overlay else 32  # inside, it has 64 times as many pixels
+    size = {**{key: [side, side] for key in SMALL[name]}, "hiding#patch_size": side // 2}
+    workflow = train(name, phantoms(name.split("_")[0]), shared_out, overlay, **FEW, **NO_STATE, **size)
     trainer = workflow.parser.get_parsed_content("train#trainer")
     assert trainer.state.iteration == 2
     assert trainer.state.metrics["train_loss_similarity"] > 0
     assert type(trainer.network) is NETWORKS[Path(overlay).stem].network
 
 
-def test_infer_with_another_network(phantoms, tmp_path):
+def test_infer_with_another_network(phantoms, out, tmp_path):
     overlay, folder = "network/res_unet.yaml", phantoms("polyp")
-    train("polyp_masksup", folder, tmp_path, overlay, image_size=[32, 32])
+    train("polyp_masksup", folder, out, overlay, image_size=[32, 32], **FEW, **NO_STATE)
     run(
         "polyp_masksup", "inference.yaml", overlay, kind="infer", image_size=[32, 32],
         dataset_dir=str(folder / "images"), output_dir=str(tmp_path / "masks"),
-        ckpt_path=str(tmp_path / "models" / "model.pt"),
+        ckpt_path=str(out / "models" / "model.pt"),
     )  # fmt: skip
     assert len(list((tmp_path / "masks").iterdir())) == 10
 
 
-def test_deep_supervision(phantoms, tmp_path):
+def test_deep_supervision(phantoms, shared_out):
     inner = {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
     loss = {"_target_": "DeepSupervisionLoss", "weight_mode": "same", "loss": inner}
     workflow = train(
-        "polyp_masksup", phantoms("polyp"), tmp_path, "network/unet_plus_plus.yaml", image_size=[32, 32],
-        **{"network_def#deep_supervision": True, "loss#segmentation_loss": loss},
+        "polyp_masksup", phantoms("polyp"), shared_out, "network/unet_plus_plus.yaml", image_size=[32, 32],
+        **FEW, **NO_STATE, **{"network_def#deep_supervision": True, "loss#segmentation_loss": loss},
     )  # fmt: skip
     assert workflow.parser.get_parsed_content("train#trainer").state.metrics["train_loss_context"] > 0
 
 
-def test_overlays_stack_on_each_other(phantoms, tmp_path):
-    workflow = train(
-        "polyp_masksup", phantoms("polyp"), tmp_path, "paradigm/context.yaml", "masking/scribble_high.yaml"
-    )
+def test_overlays_stack_on_each_other(phantoms, shared_out):
+    overlays = ("paradigm/context.yaml", "masking/scribble_high.yaml")
+    workflow = train("polyp_masksup", phantoms("polyp"), shared_out, *overlays, **FEW)
     assert workflow.parser.get_parsed_content("loss").similarity_weight == 0
     assert type(workflow.parser.get_parsed_content("hiding")).__name__ == "RandScribbleMaskd"
 
 
-def test_killed_training_resumes_to_the_same_weights(phantoms, tmp_path):
+def test_killed_training_resumes_to_the_same_weights(phantoms, out, tmp_path):
     settings = {
         "dataset_dir": str(phantoms("polyp")), "output_dir": str(tmp_path / "killed"),
         "ckpt_dir": str(tmp_path / "killed" / "models"), "batch_size": "4", "max_epochs": "200",
@@ -178,24 +204,28 @@ def test_killed_training_resumes_to_the_same_weights(phantoms, tmp_path):
     command = [sys.executable, "-m", "monai.bundle", "run", *(x for k, v in settings.items() for x in (f"--{k}", v))]
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: with more, sums are taken in another order
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread)
+    log = tmp_path / "stderr"
+    with open(log, "w") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=one_thread)
     try:
         deadline = time.monotonic() + 120
         while not (checkpoint.exists() and torch.load(checkpoint)["epoch"] >= 2):
-            assert process.poll() is None and time.monotonic() < deadline, "training ended or hangs"
+            assert process.poll() is None and time.monotonic() < deadline, "training ended or hangs: " + log.read_text()
             time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     killed_at = torch.load(checkpoint)["epoch"]
     assert [run.info.status for run in tracked_runs(tmp_path / "killed")] == ["RUNNING"]
+    assert "alembic" not in log.read_text()  # MLflow is quiet while it makes its database, in a process of its own
+    assert "Creating initial MLflow database tables" not in log.read_text()
 
     # The cosine schedule depends on max_epochs, so both go through the same one and stop early at the same epoch.
     until = {"max_epochs": killed_at + 2, "lr_scheduler#T_max": 200}
     resumed = train("polyp_masksup", phantoms("polyp"), tmp_path / "killed", resume=True, **until)
-    undisturbed = train("polyp_masksup", phantoms("polyp"), tmp_path / "whole", **until)
+    undisturbed = train("polyp_masksup", phantoms("polyp"), out, **until)
     for key in ("network", "optimizer", "lr_scheduler", "validator"):
-        states = [torch.load(tmp_path / folder / "checkpoint.pt")[key] for folder in ("killed", "whole")]
+        states = [torch.load(folder / "checkpoint.pt")[key] for folder in (tmp_path / "killed", out)]
         torch.testing.assert_close(*states, rtol=0, atol=0, msg=key)
     engines = [flow.parser.get_parsed_content("train#trainer") for flow in (resumed, undisturbed)]
     assert engines[0].state.iteration == engines[1].state.iteration
@@ -203,28 +233,54 @@ def test_killed_training_resumes_to_the_same_weights(phantoms, tmp_path):
     assert run.info.status == "FINISHED"
 
 
-def test_two_processes_train_one_model(phantoms, tmp_path):
+@pytest.fixture
+def signal_handlers():
+    """Torch's launcher sets its own, and leaves them."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = [(number, signal.getsignal(number)) for number in signals]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_two_processes_train_one_model(phantoms, out):
     settings = {
-        "dataset_dir": str(phantoms("polyp")), "output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models"),
+        "dataset_dir": str(phantoms("polyp")), "output_dir": str(out), "ckpt_dir": str(out / "models"),
         "max_epochs": "2", "image_size": "[64,64]", "network_def#channels": "[4,8]", "network_def#strides": "[2]",
         "network_def#num_res_units": "0", "batch_size": "2",
         "config_file": str(files_of("polyp_masksup", "train.yaml", "multi_gpu_train.yaml")),
     }  # fmt: skip
-    arguments = [x for k, v in settings.items() for x in (f"--{k}", v)]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    result = subprocess.run([*command, "-m", "monai.bundle", "run", *arguments], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr  # all of it: why a process ended is said before the tracebacks
-    assert [run.info.status for run in tracked_runs(tmp_path)] == ["FINISHED"]
-    state = torch.load(tmp_path / "checkpoint.pt")
+    # As `torchrun --standalone --nproc_per_node=2` does, but its processes are forks where they can be: the imports of
+    # a new process take ten seconds.
+    launch = LaunchConfig(
+        1, 1, 2, run_id=str(out), rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0,
+        start_method="spawn" if torch.cuda.is_available() else "fork", monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(str(out / "logs"), redirects=Std.ALL),
+    )  # fmt: skip
+    try:
+        elastic_launch(launch, run_command_line)([x for k, v in settings.items() for x in (f"--{k}", v)])
+    except ChildFailedError:
+        pytest.fail("\n".join(file.read_text() for file in (out / "logs").rglob("stderr.log")))
+    assert [run.info.status for run in tracked_runs(out)] == ["FINISHED"]
+    state = torch.load(out / "checkpoint.pt")
     assert state["epoch"] == 2
     assert not any(key.startswith("module.") for key in state["network"])
     assert state["validator"]["best_metric_epoch"] in (1, 2)
 
 
-def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, tmp_path):
-    train("polyp_masksup", phantoms("polyp"), tmp_path)
+def run_command_line(arguments):
+    """What `python -m monai.bundle run` does."""
+    sys.argv = ["monai.bundle", "run", *arguments]
+    runpy.run_module("monai.bundle", run_name="__main__")
+
+
+def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, out):
+    train("polyp_masksup", phantoms("polyp"), out, **FEW)
     with pytest.raises(RuntimeError) as caught:
-        train("polyp_masksup", phantoms("polyp"), tmp_path, resume=True, max_epochs=2, **{"network_def#norm": "batch"})
+        train(
+            "polyp_masksup", phantoms("polyp"), out, resume=True, max_epochs=2, **FEW, **{"network_def#norm": "batch"}
+        )
     error = cause_of(caught)
     assert isinstance(error, CheckpointError)
     assert "checkpoint.pt does not fit the network UNet: 'model.0.adn.N.weight' is missing in the file" in str(error)
@@ -245,14 +301,13 @@ def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, t
         ({"validation_list": "test"}, MissingDataError, "no images for test"),
     ],
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing_behind(settings, error, message, phantoms, tmp_path):
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(settings, error, message, phantoms, out, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(phantoms("polyp"), data)
     spoil(settings.get("dataset_dir"), data)
     settings = {"dataset_dir": str(data), **settings}
     if settings["dataset_dir"].isupper():
         settings["dataset_dir"] = str(data)
-    out = tmp_path / "out"
     with pytest.raises((RuntimeError, KeyError, MaskSupError)) as caught:
         train("polyp_masksup", out=out, **settings)
     cause = cause_of(caught)
@@ -296,13 +351,27 @@ def test_inference_refuses_what_it_cannot_do(settings, message, phantoms, tmp_pa
 
 
 def test_command_line_ends_with_one_sentence_and_code_1(tmp_path):
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", *files_of("gland_masksup", "train.yaml")]
-    result = subprocess.run(
-        [*command, "--dataset_dir", "/nowhere", "--output_dir", str(tmp_path)],
-        capture_output=True, text=True, cwd="/", env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
-    assert result.returncode == 1
-    assert (
-        result.stderr.splitlines()[-1] == "Error: There is no folder /nowhere; give the folder that holds the data set."
-    )
-    assert "Traceback" not in result.stdout + result.stderr
+    """In a fork, as what only a process of its own can show, the test that kills one does; its imports take long."""
+    config = files_of("gland_masksup", "train.yaml")[0]
+    child = os.fork()
+    if child == 0:
+        with open(tmp_path / "said", "w") as sys.stdout:
+            sys.stderr = sys.stdout
+            os._exit(code_of(["--config_file", config, "--dataset_dir", "/nowhere", "--output_dir", str(tmp_path)]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    said = (tmp_path / "said").read_text()
+    assert said.splitlines()[-1] == "Error: There is no folder /nowhere; give the folder that holds the data set."
+    assert "Traceback" not in said
+
+
+def code_of(arguments):
+    """The exit code of a command line, which ends as Python ends it."""
+    try:
+        os.chdir("/")
+        run_command_line(arguments)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    finally:
+        sys.stdout.flush()
+    return 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from masksup_med.evaluate.reports import evaluation
 
 
 def square(top: int, left: int, side: int, size: tuple[int, int] = (40, 50)) -> np.ndarray:
@@ -27,6 +31,15 @@ def write(folder: Path, pictures: Mapping[str, np.ndarray]) -> Path:
 def read_rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+@contextmanager
+def without_plots() -> Iterator[None]:
+    """Evaluations without their reports' plots, which take most of the time where masks are small and few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "_histograms", lambda *_: [])
+        patch.setattr(evaluation, "_plots", lambda *_: [])
+        yield
 
 
 LABELS = {

@@ -15,7 +15,7 @@ from masksup_med.errors import DataError
 from masksup_med.evaluate.hiding import RATIOS
 from masksup_med.evaluate.occlusion import measure_occlusion
 from masksup_med.evaluate.predict import labelled_cases
-from tests.evaluate.masks import read_rows
+from tests.evaluate.masks import read_rows, without_plots
 
 SMALL = {"polyp": ("image_size: [352, 352]", "image_size: [64, 64]"), "gland": ("[192, 192]", "[64, 64]")}
 
@@ -88,7 +88,8 @@ def test_predicts_and_evaluates(bundles, datalist, phantoms, task, tmp_path):
 def test_pranet_takes_the_map_not_the_mask(bundles, datalist, phantoms, tmp_path):
     out, protocol = tmp_path / "out", ("--task", "polyp", "--protocol", "pranet")
     arguments = ["--bundle", str(bundles("polyp")), "--datalist", str(datalist("polyp")), "--split", "validation"]
-    assert main(["evaluate", *arguments, "-o", str(out), *protocol]) == 0
+    with without_plots():
+        assert main(["evaluate", *arguments, "-o", str(out), *protocol]) == 0
     found = values(json.loads((out / "metrics.json").read_text()))
     assert found == evaluate_files(out / "probabilities", phantoms("polyp"), tmp_path, *protocol)
     assert found != evaluate_files(out / "predictions", phantoms("polyp"), tmp_path, *protocol)
@@ -105,7 +106,8 @@ def evaluate_files(pred, phantoms, folder, *arguments):
     for path in pred.iterdir():
         (labels / path.name).write_bytes((phantoms / "labels" / path.name).read_bytes())
     out = folder / "again"
-    assert main(["evaluate", "--pred", str(pred), "--label", str(labels), "-o", str(out), *arguments]) == 0
+    with without_plots():
+        assert main(["evaluate", "--pred", str(pred), "--label", str(labels), "-o", str(out), *arguments]) == 0
     return values(json.loads((out / "metrics.json").read_text()))
 
 

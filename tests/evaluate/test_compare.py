@@ -9,7 +9,7 @@ from scipy import stats
 
 from masksup_med.cli import main
 from masksup_med.evaluate.compare import compare_runs
-from tests.evaluate.masks import LABELS, PREDS, read_rows, square, write
+from tests.evaluate.masks import LABELS, PREDS, read_rows, square, without_plots, write
 
 IMAGES = 24
 
@@ -29,7 +29,8 @@ def runs(tmp_path_factory):
 
 def evaluate(preds, labels, out, *more, task="polyp"):
     arguments = ["evaluate", "--pred", str(preds), "--label", str(labels), "-o", str(out), "--task", task, *more]
-    assert main(arguments) == 0
+    with without_plots():
+        assert main(arguments) == 0
 
 
 def column(folder, name):

@@ -1,22 +1,24 @@
 """Results in an MLflow run that was named."""
 
 import json
+import shutil
 
 from mlflow import MlflowClient
 
 from masksup_med.cli import main
-from tests.evaluate.masks import LABELS, PREDS, write
+from tests.evaluate.masks import LABELS, PREDS, without_plots, write
 
 
-def test_results_go_into_the_named_run(tmp_path):
+def test_results_go_into_the_named_run(empty_store, tmp_path):
     preds, labels, out = write(tmp_path / "preds", PREDS), write(tmp_path / "labels", LABELS), tmp_path / "out"
-    uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
     client = MlflowClient(uri)
     experiment = client.create_experiment("test", artifact_location=(tmp_path / "mlruns").as_uri())
     run_id = client.create_run(experiment).info.run_id
     client.set_terminated(run_id, "FINISHED")
     arguments = ["--pred", str(preds), "--label", str(labels), "-o", str(out), "--task", "polyp"]
-    assert main(["evaluate", *arguments, "--mlflow-run", run_id, "--tracking-uri", uri]) == 0
+    with without_plots():
+        assert main(["evaluate", *arguments, "--mlflow-run", run_id, "--tracking-uri", uri]) == 0
     results, run = json.loads((out / "metrics.json").read_text()), client.get_run(run_id)
     assert run.info.status == "FINISHED"
     for name, metric in results["metrics"].items():

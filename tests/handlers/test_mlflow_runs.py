@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import time
 
 import pytest
@@ -7,13 +8,12 @@ from mlflow import MlflowClient
 from mlflow.telemetry import get_telemetry_client
 
 from masksup_med.handlers import mlflow_runs
-from masksup_med.handlers.mlflow_runs import announce, continue_run, fail_killed_runs, process_tags, silence_mlflow
+from masksup_med.handlers.mlflow_runs import announce, continue_run, fail_killed_runs, process_tags
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    silence_mlflow()
-    return MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlruns.db")
+def client(empty_store, tmp_path_factory):
+    return MlflowClient(f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}")
 
 
 @pytest.fixture

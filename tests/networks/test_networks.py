@@ -56,8 +56,15 @@ def network(name):
 
 @pytest.fixture(scope="module")
 def image(name):
+    """Of odd sizes, and of more than one pixel each way also where a network has fewest."""
     torch.manual_seed(1)
-    return torch.rand(1, 3, 97, 131) if name != "kiunet" else torch.rand(1, 3, 33, 47)  # inside, 64 times as many
+    return torch.rand(1, 3, 65, 87) if name != "kiunet" else torch.rand(1, 3, 17, 23)  # inside, 64 times as many
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def logits(network, image):
+    return network(image)
 
 
 def assert_close(output, expected):
@@ -70,13 +77,15 @@ def test_list_and_tests_agree():
 
 def test_size(name):
     millions, classes = PARAMETERS[name]
-    network = create_network(name, 3, classes)
+    with torch.device("meta"):  # without values
+        network = create_network(name, 3, classes)
     assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(millions, abs=6e-4)
 
 
 @pytest.mark.parametrize("shape", [(97, 131), (17, 5)])
 @torch.no_grad()
-def test_any_image_size(network, shape):
+def test_any_image_size(name, network, shape):
+    shape = shape if name != "kiunet" else tuple(length // 2 for length in shape)
     assert network(torch.rand(1, 3, *shape)).shape == (1, 1, *shape)
 
 
@@ -88,14 +97,14 @@ def test_channels_and_logits(name):
 
 
 @torch.no_grad()
-def test_images_of_a_batch_do_not_mix(network, image):
+def test_images_of_a_batch_do_not_mix(network, image, logits):
     batch = torch.cat([image.flip(2), image])
-    assert_close(network(batch)[1:], network(image))
+    assert_close(network(batch)[1:], logits)
 
 
 @torch.no_grad()
-def test_channels_last(network, image):
-    assert_close(network(image.contiguous(memory_format=torch.channels_last)), network(image))
+def test_channels_last(network, image, logits):
+    assert_close(network(image.contiguous(memory_format=torch.channels_last)), logits)
 
 
 def test_gradients_reach_every_parameter(network, image):
@@ -107,9 +116,10 @@ def test_gradients_reach_every_parameter(network, image):
 
 @pytest.mark.filterwarnings("ignore")
 @torch.no_grad()
-def test_torchscript(name, network, image):
-    script = convert_to_torchscript(network, inputs=[image], use_trace=name in UNSCRIPTABLE)
-    assert_close(script(image), network(image))
+def test_torchscript(name, network, image, logits):
+    options = {"use_trace": True, "check_trace": False} if name in UNSCRIPTABLE else {}  # we check it here
+    script = convert_to_torchscript(network, inputs=[image], **options)
+    assert_close(script(image), logits)
     if name not in UNSCRIPTABLE:
         other = torch.rand(2, 3, 40, 32)
         assert_close(script(other), network(other))
@@ -119,11 +129,11 @@ def test_torchscript(name, network, image):
 @pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 @torch.no_grad()
-def test_onnx(network, image, dynamo):
+def test_onnx(network, image, logits, dynamo):
     model = convert_to_onnx(network, [image], dynamo=dynamo)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    assert_close(torch.from_numpy(output), network(image))
+    assert_close(torch.from_numpy(output), logits)
 
 
 @torch.no_grad()
@@ -131,12 +141,14 @@ def test_3d(name):
     if "spatial_dims" not in inspect.signature(NETWORKS[name].network).parameters:
         pytest.skip("two dimensions only")
     network = create_network(name, 1, 2, spatial_dims=3).eval()
-    assert network(torch.rand(1, 1, 5, 8, 7)).shape == (1, 2, 5, 8, 7)
+    shape = (5, 8, 7) if name != "kiunet" else (3, 4, 5)
+    assert network(torch.rand(1, 1, *shape)).shape == (1, 2, *shape)
 
 
 def test_overlay_makes_the_network(name):
     overlay = ConfigParser.load_config_file(overlays() / "network" / f"{name}.yaml")
-    network = ConfigParser(overlay).get_parsed_content("network_def")
+    with torch.device("meta"):
+        network = ConfigParser(overlay).get_parsed_content("network_def")
     assert type(network) is NETWORKS[name].network
     assert overlay["network_def"].items() >= NETWORKS[name].options.items()
     assert {"in_channels": 3, "out_channels": 1}.items() <= overlay["network_def"].items()

@@ -10,12 +10,14 @@ from skimage.segmentation import expand_labels
 
 from masksup_med.cli import main
 from masksup_med.data import read_label
+from tests.evaluate.masks import without_plots
 
 pytestmark = pytest.mark.real
 
 
 def evaluate(pred, label, out, *more):
-    assert main(["evaluate", "--pred", str(pred), "--label", str(label), "-o", str(out), *more]) == 0
+    with without_plots():
+        assert main(["evaluate", "--pred", str(pred), "--label", str(label), "-o", str(out), *more]) == 0
     with open(out / "per_image.csv", encoding="utf-8") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     return json.loads((out / "metrics.json").read_text()), rows

@@ -1,5 +1,7 @@
 """The bundles on real files, as their owners publish them: one short epoch, and masks for a folder."""
 
+import shutil
+
 import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
@@ -18,7 +20,8 @@ pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
         ("gland_masksup", "glas/original_layout", {"patch_size": [96, 96]}),
     ],
 )
-def test_train_and_infer(name, folder, settings, real_data, tmp_path):
+def test_train_and_infer(name, folder, settings, real_data, empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path)
     configs = find_bundle(name) / "configs"
 
     def run(file, **more):
