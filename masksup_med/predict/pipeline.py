@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -23,13 +24,15 @@ logger = logging.getLogger("masksup_med")
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
-_Result = Future[Line] | Line | None  # one that is being written, one that is there, one that was done before
+_Lines = list[Line | None]  # None for an image that was done before
+_Step = Callable[[], Line]  # what is left to do with an image after the network
 
 
 def lines_of(job: Job, images: Iterable[Found], workers: int, batch_size: int) -> Generator[Line | None]:
     """Load, predict and write images, a few at a time in memory; yield their lines, in the order of the images.
 
-    Those that are done already yield None.
+    On a CPU several images go through the network side by side, each on a few cores, for one image on all cores would
+    wait for those that read and write; on a GPU it is one batch after the other. Images done before yield None.
 
     Args:
         job: what is done with one of them.
@@ -41,56 +44,65 @@ def lines_of(job: Job, images: Iterable[Found], workers: int, batch_size: int) -
         OSError: nothing can be written any more.
     """
     network, ahead = _Network(job, batch_size), workers + batch_size
+    on_cpu = job.predictor.device.type == "cpu"
     readers, writers = ThreadPoolExecutor(workers, "read"), ThreadPoolExecutor(workers, "write")
-    results: deque[_Result] = deque()
-    try:
-        for batch in _batches(_ahead(readers, job.load, images, ahead), batch_size):
-            results.extend(network.predict(batch, writers) if isinstance(batch, list) else [batch])
-            while len(results) > ahead or (results and _is_there(results[0])):
-                yield _line(results.popleft())
-        yield from map(_line, results)
-    finally:
-        for executor in (readers, writers):
-            executor.shutdown(cancel_futures=True)
+    results: deque[Future[_Lines] | _Lines] = deque()
+    with _threads_for(workers if on_cpu else 1):
+        try:
+            for batch in _batches(_ahead(readers, job.load, images, ahead), batch_size):
+                if not isinstance(batch, list):
+                    results.append([batch])
+                elif on_cpu:
+                    results.append(writers.submit(_all_steps, network, batch))
+                else:
+                    results.extend(writers.submit(_one_step, step) for step in network.steps(batch))
+                while len(results) > ahead or (results and _is_there(results[0])):
+                    yield from _lines(results.popleft())
+            for result in results:
+                yield from _lines(result)
+        finally:
+            for executor in (readers, writers):
+                executor.shutdown(cancel_futures=True)
 
 
 class _Network:
-    """The one network, in the thread that calls it; what it finds is finished and written in others."""
+    """The one network; what it finds is finished and written later. Its methods may be called from several threads."""
 
     def __init__(self, job: Job, batch_size: int) -> None:
         self._job = job
         self._batch_size = batch_size
 
-    def predict(self, batch: list[Loaded], writers: Executor) -> Iterator[_Result]:
+    def steps(self, batch: list[Loaded]) -> Iterator[_Step]:
         """Predict images with inputs of one size. Those that the network cannot take are failures of their own."""
-        if len(batch) > self._batch_size:
-            yield from self._in_halves(batch, writers)
+        size, start = self._batch_size, time.perf_counter()
+        if len(batch) > size:
+            yield from self._in_halves(batch)
             return
-        start = time.perf_counter()
         try:
-            finishes = self._infer(batch)
+            finishes = self._infer(batch, size)
         except Exception as failure:
             error = failure.with_traceback(None)  # whose frames hold the memory that did not suffice
         else:
             seconds = (time.perf_counter() - start) / len(batch)
             for loaded, finish in zip(batch, finishes, strict=True):
-                yield writers.submit(_write, self._job, loaded, finish, seconds)
+                yield partial(_write, self._job, loaded, finish, seconds)
             return
-        if _is_out_of_memory(error) and self._batch_size > 1:
-            self._batch_size //= 2
+        if _is_out_of_memory(error) and size > 1:
+            self._batch_size = min(self._batch_size, size // 2)
             logger.warning("Out of memory: going on with batches of %d.", self._batch_size)
-            yield from self.predict(batch, writers)
+            yield from self.steps(batch)
         elif len(batch) > 1:
-            yield from self._in_halves(batch, writers)
+            yield from self._in_halves(batch)
         else:
-            yield self._job.failed(batch[0].found, batch[0].sha256, self._reason(batch[0], error), batch[0].seconds)
+            reason = self._reason(batch[0], error)
+            yield partial(self._job.failed, batch[0].found, batch[0].sha256, reason, batch[0].seconds)
 
-    def _in_halves(self, batch: list[Loaded], writers: Executor) -> Iterator[_Result]:
+    def _in_halves(self, batch: list[Loaded]) -> Iterator[_Step]:
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
-            yield from self.predict(part, writers)
+            yield from self.steps(part)
 
-    def _infer(self, batch: list[Loaded]) -> list[Callable[[], Prediction]]:
+    def _infer(self, batch: list[Loaded], size: int) -> list[Callable[[], Prediction]]:
         predictor = self._job.predictor
         prepared = [loaded.prepared for loaded in batch if loaded.prepared is not None]
         if not prepared:
@@ -98,7 +110,7 @@ class _Network:
             return [partial(_same, prediction) for prediction in predictions]
         images = [each.image for each in prepared]
         # always as many at once, because the last digits of a result may depend on it
-        logits = predictor.infer(images + images[-1:] * (self._batch_size - len(images)))
+        logits = predictor.infer(images + images[-1:] * (size - len(images)))
         return [partial(predictor.finish, *pair) for pair in zip(prepared, logits, strict=False)]
 
     def _reason(self, loaded: Loaded, error: Exception) -> Exception | str:
@@ -109,6 +121,14 @@ class _Network:
             f"Cannot predict {loaded.found.key}: the memory of {self._job.predictor.device} does not suffice for its "
             f"{width} × {height} pixels; give another --device, or lower max_pixels in the bundle's inference.yaml."
         )
+
+
+def _all_steps(network: _Network, batch: list[Loaded]) -> _Lines:
+    return [step() for step in network.steps(batch)]
+
+
+def _one_step(step: _Step) -> _Lines:
+    return [step()]
 
 
 def _write(job: Job, loaded: Loaded, finish: Callable[[], Prediction], seconds: float) -> Line:
@@ -122,6 +142,17 @@ def _write(job: Job, loaded: Loaded, finish: Callable[[], Prediction], seconds: 
 
 def _same(prediction: Prediction) -> Prediction:
     return prediction
+
+
+@contextmanager
+def _threads_for(workers: int) -> Iterator[None]:
+    """Let torch use its share of the cores in each of several threads that will be started."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ahead(executor: Executor, function: Callable[[_In], _Out], items: Iterable[_In], count: int) -> Iterator[_Out]:
@@ -155,11 +186,11 @@ def _shape(loaded: Loaded) -> tuple[int, ...] | None:
     return None if loaded.prepared is None else tuple(loaded.prepared.image.shape)
 
 
-def _is_there(result: _Result) -> bool:
+def _is_there(result: Future[_Lines] | _Lines) -> bool:
     return not isinstance(result, Future) or result.done()
 
 
-def _line(result: _Result) -> Line | None:
+def _lines(result: Future[_Lines] | _Lines) -> _Lines:
     return result.result() if isinstance(result, Future) else result
 
 

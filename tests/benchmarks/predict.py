@@ -38,7 +38,7 @@ from masksup_med.predict.discovery import find_images
 from masksup_med.predict.run import Settings, predict_images
 
 SIZES = ((288, 384), (529, 622))
-SIDE, STEPS, BATCH = 128, 200, 4  # of training
+SIDE, STEPS, BATCH = 352, 120, 2  # of training
 MASKSUP = str(Path(sys.executable).parent / "masksup")
 # in a small process of its own, since a child's memory counts that of the process it was started from
 MEASURE = """
@@ -58,7 +58,7 @@ def write_frames(folder: Path, count: int) -> None:
 
 
 def trained_bundle(folder: Path) -> Bundle:
-    """A copy of polyp_masksup that has learnt for half a minute, from small frames."""
+    """A copy of polyp_masksup that has learnt for half a minute."""
     config = ConfigParser()
     config.read_config(copy_bundle("polyp_masksup", folder) / "configs" / "inference.yaml")
     config["image_size"] = [SIDE, SIDE]
