@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 from skimage.measure import label, regionprops
 
@@ -37,8 +38,12 @@ def objects_of(classes: NDArray[np.uint8], probability: NDArray[np.float32]) -> 
         classes: class numbers, shape (H, W).
         probability: of the class at each pixel, shape (H, W).
     """
-    numbers = np.unique(classes[classes > 0]).tolist()
-    return [found for number in numbers for found in _objects(classes, probability, number)]
+    return [
+        found
+        for number, box in enumerate(find_objects(classes), start=1)
+        if box is not None
+        for found in _objects(classes[box] == number, probability[box], number, (box[1].start, box[0].start))
+    ]
 
 
 def touches_edge(found: Object, shape: tuple[int, int]) -> bool:
@@ -47,16 +52,19 @@ def touches_edge(found: Object, shape: tuple[int, int]) -> bool:
     return found.box_left == 0 or found.box_top == 0 or right == shape[1] or bottom == shape[0]
 
 
-def _objects(classes: NDArray[np.uint8], probability: NDArray[np.float32], number: int) -> Iterator[Object]:
-    for region in regionprops(label(classes == number, connectivity=2), probability):
+def _objects(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], number: int, corner: tuple[int, int]
+) -> Iterator[Object]:
+    """Measure the objects in a part of a picture, whose first pixel lies at (x, y)."""
+    for region in regionprops(label(mask, connectivity=2), probability):
         (y, x), (top, left, bottom, right) = region.centroid, region.bbox
         yield Object(
             number,
             int(region.area),
-            round(float(x), 2),
-            round(float(y), 2),
-            left,
-            top,
+            round(float(x) + corner[0], 2),
+            round(float(y) + corner[1], 2),
+            left + corner[0],
+            top + corner[1],
             right - left,
             bottom - top,
             round(float(region.equivalent_diameter_area), 4),

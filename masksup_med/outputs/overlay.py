@@ -82,7 +82,8 @@ def _draw_contours(
 ) -> None:
     if classes.shape != picture.shape[:2]:
         raise DataError(f"A mask of shape {classes.shape} does not fit a picture of shape {picture.shape}.")
-    for number, box in enumerate(find_objects(classes.astype(int)), start=1):
+    numbers = classes.astype(np.uint8) if classes.dtype == bool else classes
+    for number, box in enumerate(find_objects(numbers), start=1):
         if box is not None:
             region = classes[box] == number
             # beyond the box there is none of it, so that a region at the edge of the picture has its contour there

@@ -125,7 +125,7 @@ class Job:
             "width": shape[1],
             "height": shape[0],
             "pixel_size_mm": pixel_size(loaded.found.path),
-            "area_share": round(float(np.mean(prediction.classes > 0)), 6),
+            "area_share": round(np.count_nonzero(prediction.classes) / prediction.classes.size, 6),
             "mean_confidence": round(_confidence(prediction, len(names)), 4),
             "flags": [name for name, holds in flags.items() if holds],
             "objects": [

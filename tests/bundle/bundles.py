@@ -76,7 +76,7 @@ def write_bundle(
     file = folder / "configs" / "inference.yaml"
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     config.pop("max_pixels", None)
-    config |= {"image_size": [64, 64], "network_def": network or TINY_UNET, **settings}
+    config |= {"device": "cpu", "image_size": [64, 64], "network_def": network or TINY_UNET, **settings}
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
     names = {str(number): name for number, name in enumerate(("background", *classes))}

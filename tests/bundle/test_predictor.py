@@ -169,7 +169,7 @@ MATTERS: dict[str, Callable[[Step], Any]] = {
     "what a reference of a reference says": lambda config: config.update(side=96, image_size=["@side", "@side"]),
 }
 MATTERS_NOT: dict[str, Callable[[Step], Any]] = {
-    "device": lambda config: config.update(device="cpu"),
+    "device": lambda config: config.update(device="cuda:1"),
     "output_dir": lambda config: config.update(output_dir="/somewhere/else"),
     "dataset_dir": lambda config: config.update(dataset_dir="/somewhere/else"),
     "num_workers": lambda config: config.update(num_workers=4),
@@ -340,7 +340,10 @@ def test_path_and_array_and_stock_bundle_give_the_same(
     shipped: Callable[[str], Path], phantoms: Callable[[str], Path], task: str, tmp_path: Path
 ) -> None:
     images = phantoms(task) / "images"
-    predictor, stock = Predictor(Bundle.open(shipped(task))), stock_masks(shipped(task), images, tmp_path / "masks")
+    predictor, stock = (
+        Predictor(Bundle.open(shipped(task)), "cpu"),
+        stock_masks(shipped(task), images, tmp_path / "masks"),
+    )
     assert len(stock) == 10 and len({mask.tobytes() for mask in stock.values()}) == 10
     assert 0 < np.mean([*stock.values()]) < 255
     for name, mask in stock.items():
@@ -353,7 +356,7 @@ def test_path_and_array_and_stock_bundle_give_the_same(
 
 
 def test_place_and_neighbours_in_a_batch_change_no_bit(shipped: Callable[[str], Path]) -> None:
-    predictor = Predictor(Bundle.open(shipped("polyp")))
+    predictor = Predictor(Bundle.open(shipped("polyp")), "cpu")
     images = [predictor.prepare(picture_of(50 + seed, 70, seed)).image for seed in range(4)]
     together = predictor.infer(images)
     assert together.shape == (4, 1, 64, 64) and together.device.type == "cpu" and together.dtype == torch.float32
@@ -365,7 +368,7 @@ def test_place_and_neighbours_in_a_batch_change_no_bit(shipped: Callable[[str], 
 
 @pytest.mark.parametrize("task", ["polyp", "gland"])
 def test_eight_threads_at_once(shipped: Callable[[str], Path], task: str) -> None:
-    predictor = Predictor(Bundle.open(shipped(task)))
+    predictor = Predictor(Bundle.open(shipped(task)), "cpu")
     pictures = [picture_of(40 + 7 * (seed % 5), 30 + 11 * (seed % 3), seed) for seed in range(32)]
 
     def predict(picture: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
@@ -386,7 +389,7 @@ def test_eight_threads_at_once(shipped: Callable[[str], Path], task: str) -> Non
 
 
 def test_prepare_infer_and_finish_are_the_call(shipped: Callable[[str], Path]) -> None:
-    predictor, picture = Predictor(Bundle.open(shipped("gland"))), picture_of(61, 83)
+    predictor, picture = Predictor(Bundle.open(shipped("gland")), "cpu"), picture_of(61, 83)
     prepared = predictor.prepare(picture)
     prediction = predictor.finish(prepared, predictor.infer([prepared.image])[0])
     np.testing.assert_array_equal(prediction.probability, predictor(picture).probability)
@@ -394,13 +397,13 @@ def test_prepare_infer_and_finish_are_the_call(shipped: Callable[[str], Path]) -
 
 
 def test_which_inferers_take_whole_pictures(shipped: Callable[[str], Path]) -> None:
-    assert Predictor(Bundle.open(shipped("polyp"))).takes_whole_pictures
-    assert not Predictor(Bundle.open(shipped("gland"))).takes_whole_pictures
+    assert Predictor(Bundle.open(shipped("polyp")), "cpu").takes_whole_pictures
+    assert not Predictor(Bundle.open(shipped("gland")), "cpu").takes_whole_pictures
 
 
 @pytest.mark.parametrize("device", [None, "auto", "cpu"])
-def test_device(small: Path, device: str | None) -> None:
-    predictor = Predictor(Bundle.open(small), device)
+def test_device(shipped: Callable[[str], Path], device: str | None) -> None:
+    predictor = Predictor(Bundle.open(shipped("polyp")), device)
     assert predictor.device.type == ("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
     assert next(predictor.network.parameters()).device.type == predictor.device.type
     assert not predictor.network.training

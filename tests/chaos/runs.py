@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """A process that runs ``masksup``, to be disturbed.
+    """A process that runs ``masksup``, to be disturbed. As a context, it is over at the end.
 
     Args:
         arguments: of the command line.
@@ -48,6 +48,12 @@ class Run:
             Path(self._folder.name, name).touch()  # it can be killed before it is there
         self._process = _CONTEXT.Process(target=_run, args=(arguments, self._folder.name, prepare), daemon=True)
         self._process.start()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

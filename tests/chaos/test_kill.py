@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import re
+import resource
 import signal
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def test_killed_at_every_step(small_work: Work, moments: list[Point], tmp_path: 
         assert outcome.code == -signal.SIGKILL, (moment, outcome)
         assert_whole(out, small_work.undisturbed)
         small_work.assert_completes(out)
+
+
+def die_of_files_above(size: int) -> None:
+    """From now on, the system kills this process when a file outgrows a size; what fits of it is written."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_killed_while_it_writes(work: Work, tmp_path: Path) -> None:
+    """In the middle of a file or a line, with a limit that lets each run come a bit further than the last."""
+    out, before, kills = tmp_path / "out", set(), 0
+    for size in (1, 200, 700, 1500, 2500, 3500, 4500, 5500, 6500, 8000, 9000, 12000, 20000, 40000):
+        outcome = masksup(work.arguments(out), functools.partial(die_of_files_above, size))
+        assert outcome.code in (-signal.SIGXFSZ, work.code), outcome
+        assert_whole(out, work.undisturbed, before)
+        before = done(out)
+        kills += outcome.code != work.code
+    assert kills >= 10 and len(before) == 12
+    work.assert_completes(out)
 
 
 def test_killed_while_it_does_again(small_work: Work, tmp_path: Path) -> None:
@@ -145,10 +166,10 @@ def test_ctrl_c(work: Work, tmp_path: Path) -> None:
     """From outside, as a terminal does it."""
     out = tmp_path / "out"
     pause = Pause(tmp_path / "paused")
-    run = Run(work.arguments(out), functools.partial(disturb, Point("append", 6, "before"), pause))
-    run.wait_until(pause.file)
-    run.send(signal.SIGINT)
-    outcome = run.wait()
+    with Run(work.arguments(out), functools.partial(disturb, Point("append", 6, "before"), pause)) as run:
+        run.wait_until(pause.file)
+        run.send(signal.SIGINT)
+        outcome = run.wait()
     assert outcome.code == 130
     assert outcome.err == "Interrupted: 5 of 13 images are done; the same command goes on from there.\n"
     assert len(done(out)) == 5
@@ -160,16 +181,17 @@ def test_second_run_is_refused(work: Work, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pause = Pause(tmp_path / "paused")
     # in the one thread that writes, so that all stands still, with a temporary file that is not to be swept away
-    first = Run(work.arguments(out, "--workers", "1"), functools.partial(disturb, Point("replace", 8, "before"), pause))
-    first.wait_until(pause.file)
-    before = tree(out)
-    assert any(name.startswith(".") for name in map(os.path.basename, before))
-    second = masksup(work.arguments(out))
-    assert second.code == 1 and not second.out
-    assert second.err == f"Error: Another run is writing to {out}; wait for it, or name another folder.\n"
-    assert tree(out) == before
-    first.send(signal.SIGKILL)
-    assert first.wait().code == -signal.SIGKILL
+    stop = functools.partial(disturb, Point("replace", 8, "before"), pause)
+    with Run(work.arguments(out, "--workers", "1"), stop) as first:
+        first.wait_until(pause.file)
+        before = tree(out)
+        assert any(map(is_temporary, before))
+        second = masksup(work.arguments(out))
+        assert second.code == 1 and not second.out
+        assert second.err == f"Error: Another run is writing to {out}; wait for it, or name another folder.\n"
+        assert tree(out) == before
+        first.send(signal.SIGKILL)
+        assert first.wait().code == -signal.SIGKILL
     work.assert_completes(out)
 
 

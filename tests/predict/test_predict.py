@@ -969,6 +969,19 @@ def test_results_of_images_that_are_gone_stay(bright: Path, tmp_path: Path) -> N
     assert len(files(out / "masks")) == 3
 
 
+def test_results_of_former_runs_keep_their_places(bright: Path, tmp_path: Path) -> None:
+    """An image that was not there then, and is called alike, goes elsewhere."""
+    pictures = {"one/a.png": noise(6, 7, 0), "two/a.bmp": noise(6, 7, 1)}
+    for name, picture in pictures.items():
+        write(tmp_path / name, picture)
+        predicted(bright, (tmp_path / name).parent, tmp_path / "out")
+    lines = manifest(tmp_path / "out")
+    for name, picture in pictures.items():
+        (mask,) = (path for path in lines[Path(name).name]["outputs"] if path.startswith("masks/"))
+        with Image.open(tmp_path / "out" / mask) as file:
+            np.testing.assert_array_equal(np.asarray(file) > 0, bright_colours(picture))
+
+
 def test_image_that_can_no_longer_be_read_loses_its_results(bright: Path, tmp_path: Path) -> None:
     images, out = tmp_path / "in", tmp_path / "out"
     for number in range(2):
