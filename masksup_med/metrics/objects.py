@@ -37,6 +37,14 @@ def objects_of(classes: NDArray[np.uint8], probability: NDArray[np.float32]) -> 
     Args:
         classes: class numbers, shape (H, W).
         probability: of the class at each pixel, shape (H, W).
+
+    Example::
+
+        >>> classes = np.zeros((5, 6), np.uint8)
+        >>> classes[1:3, 2:6] = 1
+        >>> found = objects_of(classes, np.full((5, 6), 0.75, np.float32))[0]
+        >>> found.area_px, found.centroid_x, found.centroid_y, found.solidity, found.mean_probability
+        (8, 3.5, 1.5, 1.0, 0.75)
     """
     return [
         found

@@ -270,7 +270,8 @@ def test_two_processes_train_one_model(phantoms, out):
 
 
 def run_command_line(arguments):
-    """What `python -m monai.bundle run` does."""
+    """What `python -m monai.bundle run` does; in a fork."""
+    torch.set_num_threads(1)  # or Torch makes a new pool where it is first wanted: in two threads at once, it fails
     sys.argv = ["monai.bundle", "run", *arguments]
     runpy.run_module("monai.bundle", run_name="__main__")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masksup_med.predict.manifest import MANIFEST
 from tests.chaos.conftest import Work
 from tests.chaos.disks import PAGE, mounted
 from tests.chaos.pictures import BAD
@@ -31,7 +32,13 @@ def assert_stopped(outcome: Outcome, out: Path, work: Work) -> None:
     assert all(BAD in line for line in failures)
     assert len(said) == 1 and re.fullmatch(r"Error: No space left on device.*; .*\broom\b.*\.", said[0]), outcome
     assert_whole(out, work.undisturbed)
+    assert_no_torn_line(out)
     assert not any(map(is_temporary, [*tree(out), *os.listdir(out)]))
+
+
+def assert_no_torn_line(out: Path) -> None:
+    """What could not be written as a whole is taken back at once, since nobody has killed the run."""
+    assert (out / MANIFEST).read_bytes()[-1:] in (b"", b"\n")
 
 
 def pages(work: Work, *prefixes: str) -> int:
@@ -135,6 +142,7 @@ def test_files_of_limited_size(work: Work, size: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = masksup(work.arguments(out), functools.partial(limit_files, size))
     assert outcome.code == (3 if done(out) else 1) and "Traceback" not in outcome.err
+    assert_no_torn_line(out)
     named = {path for line in lines_of(out) for path in line["outputs"]}
     assert {path for path in tree(out) if path.startswith(OUTPUTS) and not path.endswith("/")} == named
     work.assert_completes(out)

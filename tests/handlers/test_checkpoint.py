@@ -114,7 +114,7 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path):
-    (tmp_path / ".checkpoint.abc123.pt").write_bytes(b"half")
+    (tmp_path / ".checkpoint.abc123.part.pt").write_bytes(b"half")
     (tmp_path / "other.pt").write_bytes(b"not ours")
     train(tmp_path, epochs=1)
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "models", "other.pt"]

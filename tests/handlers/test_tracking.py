@@ -243,6 +243,7 @@ def test_interrupted_and_killed_processes(output_dir, tracker_of, items, client,
 def killed_run(output_dir, experiment_name, items, told):
     """Interrupt a training as Ctrl-C does, then kill another; their run ids go to a file."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)  # Torch's pool of threads is not there in a fork
     for act in (sigint, sigkill):
         tracker = MLflowTracker(output_dir, experiment_name=experiment_name)
 
