@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 import nibabel
@@ -583,6 +584,9 @@ def test_overlays_are_the_picture_with_contours(bright: Path, tmp_path: Path) ->
 # how it is written: batches, threads, memory
 
 
+IN_TURN = ("--workers", "1")  # else batches go through the network side by side
+
+
 def mixed_sizes(folder: Path) -> Path:
     for number, size in enumerate([(9, 8)] * 5 + [(7, 8), (9, 8), (7, 8), (7, 8), (30, 40), (9, 8)]):
         write(folder / f"{number:02}.png", noise(*size, seed=number))
@@ -611,7 +615,7 @@ def test_batches_are_filled_with_neighbours_of_one_size(
     bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = watched(monkeypatch)
-    assert run(bright, mixed_sizes(tmp_path / "in"), tmp_path / "out", "--batch-size", "3") == 3
+    assert run(bright, mixed_sizes(tmp_path / "in"), tmp_path / "out", "--batch-size", "3", *IN_TURN) == 3
     # width and height of 00 to 02, 03, (the bad one,) 04, 05, 06, 07 and 08, 09, 10
     sizes = [(8, 9), (8, 9), (8, 9), (8, 7), (8, 9), (8, 7), (40, 30), (8, 9)]
     assert batches == [[size] * 3 for size in sizes]  # always as many at once
@@ -654,7 +658,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         write(tmp_path / "in" / f"{name}.png", picture)
     batches = watched(monkeypatch, lambda shapes: error if len(shapes) > 2 else None)
     with caplog.at_level(logging.WARNING, "masksup_med"):
-        assert run(bright, tmp_path / "in", tmp_path / "out", "--batch-size", "8") == 0
+        assert run(bright, tmp_path / "in", tmp_path / "out", "--batch-size", "8", *IN_TURN) == 0
     assert [len(shapes) for shapes in batches] == [8, 4, *[2] * 7]  # no more than once too many
     assert [record.message for record in caplog.records if "memory" in record.message] == [
         "Out of memory: going on with batches of 4.",
@@ -671,7 +675,7 @@ def test_image_that_never_fits_is_a_failure_of_its_own(
         write(tmp_path / "in" / f"{number}.png", noise(9, 8 if number != 3 else 31, seed=number))
     error = torch.OutOfMemoryError("CUDA out of memory.")
     batches = watched(monkeypatch, lambda shapes: error if (31, 9) in shapes else None)
-    assert run(bright, tmp_path / "in", tmp_path / "out", "--batch-size", "4") == 3
+    assert run(bright, tmp_path / "in", tmp_path / "out", "--batch-size", "4", *IN_TURN) == 3
     lines = manifest(tmp_path / "out")
     assert [key for key, line in lines.items() if line["status"] == "failed"] == ["3.png"]
     assert lines["3.png"]["error"] == (
@@ -681,6 +685,30 @@ def test_image_that_never_fits_is_a_failure_of_its_own(
     assert lines["3.png"]["error"] in capsys.readouterr().err
     assert [len(shapes) for shapes in batches if (31, 9) in shapes] == [4, 2, 1]
     assert len(files(tmp_path / "out" / "masks")) == 6
+
+
+def test_out_of_memory_in_several_threads_at_once(
+    bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = {f"{number:02}": noise(9, 31 if number == 20 else 8, seed=number) for number in range(40)}
+    for name, picture in pictures.items():
+        write(tmp_path / "in" / f"{name}.png", picture)
+    error = torch.OutOfMemoryError("CUDA out of memory.")
+
+    def fails(shapes: list[tuple[int, ...]]) -> Exception | None:
+        sleep(0.01)  # so that others are at it, too
+        return error if len(shapes) > 2 or (31, 9) in shapes else None
+
+    batches = watched(monkeypatch, fails)
+    with caplog.at_level(logging.WARNING, "masksup_med"):
+        assert run(bright, tmp_path / "in", tmp_path / "out", "--batch-size", "8", "--workers", "4") == 3
+    lines = manifest(tmp_path / "out")
+    assert len(lines) == 40 and [key for key, line in lines.items() if line["status"] == "failed"] == ["20.png"]
+    for name in pictures.keys() - {"20"}:
+        np.testing.assert_array_equal(mask_of(tmp_path / "out", name) > 0, bright_colours(pictures[name]))
+    sizes = [int(record.message.split()[-1].rstrip(".")) for record in caplog.records if "memory" in record.message]
+    assert sizes == sorted(sizes, reverse=True) and set(sizes) <= {4, 2, 1} and sizes[-1] == 1  # never up again
+    assert {len(shapes) for shapes in batches[-4:]} == {1}
 
 
 def test_image_that_the_network_cannot_take_spoils_no_other(
