@@ -98,5 +98,4 @@ class MonaiProcessing:
 def shown_probability(probabilities: torch.Tensor) -> NDArray[np.float32]:
     """The one map that a prediction shows: from (classes, W, H) to (H, W)."""
     shown = probabilities[-1] if len(probabilities) <= 2 else probabilities.amax(0)
-    picture = np.ascontiguousarray(shown.numpy().T)
-    return picture.clip(0, 1, out=picture)
+    return np.ascontiguousarray(shown.clamp(0, 1).numpy().T)

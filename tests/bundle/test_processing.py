@@ -400,3 +400,9 @@ def test_reading_a_config_builds_no_transform() -> None:
     steps = (SIGMOID, INVERT, HALF, {**SAVE, "output_dir": "@nowhere"})
     config = parsed({"preprocessing": compose(*KNOWN), "postprocessing": compose(*steps)})
     assert LinearProcessing.of(config) is not None
+
+
+def test_shown_probability_leaves_what_it_is_given() -> None:
+    probabilities = torch.full((1, 5, 1), 1.0000002)
+    assert shown_probability(probabilities).tolist() == [[1.0] * 5]
+    assert (probabilities > 1).all()
