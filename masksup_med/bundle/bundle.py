@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
@@ -20,13 +20,16 @@ from yaml import YAMLError
 
 from masksup_med.bundle.location import find_bundle
 from masksup_med.bundle.settings import references
-from masksup_med.errors import DataError, MaskSupError, MissingDataError
+from masksup_med.errors import DataError, MaskSupError, MissingDataError, SettingError
 from masksup_med.handlers.provenance import sha256_of
+
+if TYPE_CHECKING:
+    from masksup_med.outputs.dicom_seg import Segment
 
 __all__ = ["Bundle"]
 
 _NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
-_PROCESSING = ("network", "preprocessing", "inferer", "postprocessing", "max_pixels")
+_PROCESSING = ("network", "preprocessing", "inferer", "postprocessing", "max_pixels", "mpp")
 _PLACES = {"bundle_root", "ckpt_path", "dataset_dir", "device", "output_dir"}  # where, not what
 
 
@@ -51,7 +54,7 @@ class Bundle:
         self.folder = folder
         self.name = folder.resolve().name
         self.config = _read_config(folder)
-        self.classes = _read_classes(folder)
+        self._metadata, self.classes = _read_metadata(folder)
         self.weights = Path(self.made("ckpt_path"))
         if not self.weights.is_file():
             raise MissingDataError(f"The bundle {folder} has no weights at {self.weights}; train it first.")
@@ -79,6 +82,41 @@ class Bundle:
         steps = self.made("postprocessing").transforms
         scales: list[Any] = [step.saver.init_kwargs["scale"] for step in steps if isinstance(step, SaveImaged)]
         return scales[0] or 1 if scales else 1
+
+    @cached_property
+    def mpp(self) -> float | None:
+        """At how many µm per pixel it takes slides; None if it takes none."""
+        mpp = self.made("mpp") if "mpp" in self.config else None
+        if mpp is not None and (not isinstance(mpp, (int, float)) or not 0 < mpp < math.inf):
+            raise DataError(f"mpp of the bundle {self.folder} is {mpp}; give the µm that a pixel of its images has.")
+        return mpp
+
+    @cached_property
+    def version(self) -> str:
+        """Its own version."""
+        return str(self._metadata.get("version", "unknown"))
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Its classes in the codes of DICOM.
+
+        Raises:
+            SettingError: its metadata has none for a class.
+        """
+        from masksup_med.outputs.dicom_seg import Code, Segment
+
+        codes: Any = self._metadata.get("dicom_segments")
+        try:
+            return [
+                Segment(number, name, *(Code(*map(str, codes[str(number)][part])) for part in ("category", "type")))
+                for number, name in self.classes.items()
+            ]
+        except (KeyError, TypeError, ValueError):
+            file = self.folder / "configs" / "metadata.json"
+            raise SettingError(
+                f"{file} has no codes for all classes in dicom_segments; add them as docs/predict.md shows, or leave "
+                "out dicom-seg."
+            ) from None
 
     def made(self, key: str) -> Any:
         """Return what a setting describes: a network, a transform, a number.
@@ -131,13 +169,13 @@ def _read_config(folder: Path) -> ConfigParser:
     return parser
 
 
-def _read_classes(folder: Path) -> dict[int, str]:
-    """Number and name of each class but the background."""
+def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[int, str]]:
+    """All metadata, and the number and name of each class but the background."""
     file = folder / "configs" / "metadata.json"
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
         names: Mapping[str, Any] = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return {int(number): str(name) for number, name in sorted(names.items()) if int(number) > 0}
+        return metadata, {int(number): str(name) for number, name in sorted(names.items()) if int(number) > 0}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{file} does not name the classes in network_data_format/outputs/pred/channel_def"
         raise DataError(f"{message} ({error}); repair the bundle.") from error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_OUTPUTS = ("masks", "overlays", "probabilities")
+_OUTPUTS = ("masks", "overlays", "probabilities", "polygons", "dicom-seg")
 _NOTHING, _SOME = 1, 3  # exit codes
 _LISTED = 50  # failures; the tables have all
 
@@ -59,6 +59,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="KIND,…",
         help=f"of {', '.join(_OUTPUTS)} (default: masks,overlays)",
     )
+    parser.add_argument(
+        "--deidentify", action="store_true", help="leave patient, study and people out of DICOM segmentations"
+    )
     parser.add_argument("--overwrite", action="store_true", help="predict again what is done already")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -88,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
     from masksup_med.predict.run import Settings, planned, predict_images
 
     bundle = Bundle.open(args.bundle)
-    settings = Settings(args.outputs, args.device, args.batch_size, args.workers, args.overwrite)
+    settings = Settings(args.outputs, args.device, args.batch_size, args.workers, args.overwrite, args.deidentify)
     if args.dry_run:
         return _say_plan(planned(bundle, inputs, output, settings), args.json)
     summary = predict_images(bundle, inputs, output, settings, shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from masksup_med.data.datalist import check_datalist, datalist_digest, load_datalist, part, save_datalist
-from masksup_med.data.decode import image_size, pixel_size, read_image, read_label
+from masksup_med.data.decode import frames, image_size, pixel_size, read_image, read_label
 from masksup_med.data.layouts import list_pairs
 from masksup_med.data.splits import split_by_group
 
@@ -19,6 +19,7 @@ __all__ = [
     "LabelFileReader",
     "check_datalist",
     "datalist_digest",
+    "frames",
     "image_size",
     "list_images",
     "list_pairs",

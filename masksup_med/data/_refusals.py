@@ -11,9 +11,10 @@ from PIL import Image
 
 from masksup_med.errors import DataError, MaskSupError, MissingDataError
 
-__all__ = ["COPY_AGAIN", "Refusal", "check_area", "naming", "too_large", "withheld"]
+__all__ = ["COPY_AGAIN", "Refusal", "check_area", "check_volume", "naming", "too_large", "withheld"]
 
 COPY_AGAIN = "copy it again from its source"
+_LARGEST = 1 << 30
 
 
 class Refusal(Exception):
@@ -24,6 +25,12 @@ def check_area(width: int, height: int) -> None:
     """Raise :class:`Refusal` for more pixels than Pillow's limit against files made to fill the memory."""
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
         raise too_large(f"its {width} × {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}")
+
+
+def check_volume(size: int) -> None:
+    """Raise :class:`Refusal` for more bytes than may be in memory at once of a file whose pictures need all of them."""
+    if size > _LARGEST:
+        raise Refusal(f"its {size >> 20} MB do not fit in memory at once", "cut it into parts below 1024 MB")
 
 
 def too_large(reason: str) -> Refusal:

@@ -1,8 +1,8 @@
 """Decode image and label files to arrays; needs neither torch nor MONAI.
 
 A file is what its first bytes say it is: TIFFs go to tifffile, because Pillow and ITK scramble those of
-CVC-ClinicDB without a word; PNG, JPEG and BMP go to Pillow, DICOM to pydicom, NIfTI to nibabel. Whatever is not one
-2D picture is refused.
+CVC-ClinicDB without a word; PNG, JPEG and BMP go to Pillow, DICOM to pydicom, NIfTI to nibabel. A file holds
+one picture, but for the frames of DICOM and the slices of NIfTI.
 
 Example::
 
@@ -10,6 +10,8 @@ Example::
     read_label("mask.png").shape  # (288, 384), uint8 or uint16
     image_size("frame.tif")  # (384, 288), from the header alone
     pixel_size("ultrasound.dcm")  # (0.2, 0.2): height and width in mm
+    frames("cine.dcm")  # 120
+    read_image("cine.dcm", frame=120).shape  # (480, 640, 3), of the last
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from masksup_med.data._refusals import COPY_AGAIN, Refusal, check_area, naming, too_large
+from masksup_med.data._refusals import COPY_AGAIN, Refusal, check_area, naming, too_large, withheld
 from masksup_med.data.dicom import DicomFile, is_dicom
 from masksup_med.data.nifti import NIFTI_START, NiftiFile, as_nifti
 
-__all__ = ["image_size", "pixel_size", "read_image", "read_label"]
+__all__ = ["frames", "image_size", "pixel_size", "read_image", "read_label"]
 
 _Source: TypeAlias = TiffPage | ImageFile.ImageFile | DicomFile | NiftiFile
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
@@ -45,7 +47,7 @@ _TIFF_KINDS = {
 }
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], frame: int | None = None) -> NDArray[np.uint8]:
     """Read a picture as 8-bit RGB, upright by its EXIF orientation.
 
     Grey is repeated, a palette is looked up, CMYK is converted, alpha is dropped (colours stay as stored),
@@ -53,15 +55,19 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     16-bit *colour* PNGs, to their high byte, which is at most one level away from that. For DICOM see
     :meth:`DicomFile.picture`, for NIfTI :class:`NiftiFile` in the modules of these names.
 
+    Args:
+        path: of the file.
+        frame: which picture of a file, from 1; needed where there are several.
+
     Returns:
         Array of shape (H, W, 3).
 
     Raises:
         MissingDataError: there is no such file.
-        DataError: the file is damaged, of another kind, too large, or not one 2D picture.
+        DataError: the file is damaged, of another kind, too large, or has no such frame.
     """
     with naming("image", path), _opened(path) as source:
-        raster = _decode(source)
+        raster = _decode(source, _checked_frame(source, frame))
         if raster.palette is not None:
             return raster.palette[raster.samples[..., 0]]
         colour = _eight_bits(raster.samples[..., :3] if raster.samples.shape[-1] > 2 else raster.samples[..., :1])
@@ -86,7 +92,7 @@ def read_label(path: str | os.PathLike[str], kind: str = "label") -> NDArray[np.
     with naming(kind, path), _opened(path) as source:
         if isinstance(source, DicomFile | NiftiFile):
             raise Refusal(f"it is a {source.kind} file", "save it as a grey PNG")
-        raster = _decode(source)
+        raster = _decode(source, 0)
         if raster.doubt:
             raise Refusal(raster.doubt, "save it as a grey PNG")
         samples, colours = raster.samples, 3 if raster.samples.shape[-1] > 2 else 1
@@ -130,6 +136,17 @@ def pixel_size(path: str | os.PathLike[str]) -> tuple[float, float] | None:
         return source.pixel_size() if isinstance(source, DicomFile | NiftiFile) else None
 
 
+def frames(path: str | os.PathLike[str]) -> int:
+    """How many pictures a file holds, from its header: frames of DICOM, slices of NIfTI, else 1.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: as for :func:`image_size`.
+    """
+    with naming("image", path), _opened(path) as source:
+        return _frames(source)
+
+
 class _Raster(NamedTuple):
     """What a file holds, upright: samples (H, W, C), C = 1 to 4 for grey, grey + alpha, RGB, RGB + alpha."""
 
@@ -157,10 +174,24 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
                 yield image
 
 
-def _decode(source: _Source) -> _Raster:
+def _frames(source: _Source) -> int:
+    return source.frames() if isinstance(source, DicomFile | NiftiFile) else 1
+
+
+def _checked_frame(source: _Source, frame: int | None) -> int:
+    """The number of a frame, from 0."""
+    count = _frames(source)
+    if frame is None and count > 1:
+        raise Refusal(f"it holds {count} pictures", "say which, or save the one that you need as a file of its own")
+    if frame is not None and not 1 <= frame <= count:
+        raise Refusal(f"it has no frame {frame}, but {count}", "correct the number")
+    return (frame or 1) - 1
+
+
+def _decode(source: _Source, frame: int) -> _Raster:
     if isinstance(source, TiffPage):
         return _decode_tiff(source)
-    return _decode_pillow(source) if isinstance(source, ImageFile.ImageFile) else _Raster(source.picture())
+    return _decode_pillow(source) if isinstance(source, ImageFile.ImageFile) else _Raster(source.picture(frame))
 
 
 def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
@@ -196,7 +227,8 @@ def _pillow_palette(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def _decode_tiff(page: TiffPage) -> _Raster:
-    samples = page.asarray()
+    with withheld("its pixels are damaged, or no picture that can be decoded"):
+        samples = page.asarray()
     if samples.ndim == 2:
         samples = samples[..., None]
     elif page.axes == "SYX":

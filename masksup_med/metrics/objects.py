@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 from skimage.measure import label, regionprops
 
-__all__ = ["Object", "objects_of", "touches_edge"]
+__all__ = ["Object", "Region", "measured", "objects_of", "regions_of", "touches_edge"]
 
 
 class Object(NamedTuple):
@@ -31,8 +31,26 @@ class Object(NamedTuple):
     mean_probability: float
 
 
+class Region(NamedTuple):
+    """A connected region of one class, cut out of a picture."""
+
+    class_number: int
+    corner: tuple[int, int]  # x and y of its first column and row in the picture
+    mask: NDArray[np.bool_]  # (H, W), which it touches on all sides
+
+
+def regions_of(classes: NDArray[np.uint8]) -> Iterator[Region]:
+    """The 8-connected regions of each class above 0 in class numbers (H, W), class by class and from the top."""
+    for number, box in enumerate(find_objects(classes), start=1):
+        if box is not None:
+            labels = label(classes[box] == number, connectivity=2)
+            for region, (rows, columns) in enumerate(find_objects(labels), start=1):
+                corner = box[1].start + columns.start, box[0].start + rows.start
+                yield Region(number, corner, labels[rows, columns] == region)
+
+
 def objects_of(classes: NDArray[np.uint8], probability: NDArray[np.float32]) -> list[Object]:
-    """Measure the 8-connected regions of each class above 0, class by class and from the top.
+    """Measure all :func:`regions_of` a prediction.
 
     Args:
         classes: class numbers, shape (H, W).
@@ -46,12 +64,7 @@ def objects_of(classes: NDArray[np.uint8], probability: NDArray[np.float32]) -> 
         >>> found.area_px, found.centroid_x, found.centroid_y, found.solidity, found.mean_probability
         (8, 3.5, 1.5, 1.0, 0.75)
     """
-    return [
-        found
-        for number, box in enumerate(find_objects(classes), start=1)
-        if box is not None
-        for found in _objects(classes[box] == number, probability[box], number, (box[1].start, box[0].start))
-    ]
+    return [measured(region, probability) for region in regions_of(classes)]
 
 
 def touches_edge(found: Object, shape: tuple[int, int]) -> bool:
@@ -60,26 +73,26 @@ def touches_edge(found: Object, shape: tuple[int, int]) -> bool:
     return found.box_left == 0 or found.box_top == 0 or right == shape[1] or bottom == shape[0]
 
 
-def _objects(
-    mask: NDArray[np.bool_], probability: NDArray[np.float32], number: int, corner: tuple[int, int]
-) -> Iterator[Object]:
-    """Measure the objects in a part of a picture, whose first pixel lies at (x, y)."""
-    for region in regionprops(label(mask, connectivity=2), probability):
-        (y, x), (top, left, bottom, right) = region.centroid, region.bbox
-        yield Object(
-            number,
-            int(region.area),
-            round(float(x) + corner[0], 2),
-            round(float(y) + corner[1], 2),
-            left + corner[0],
-            top + corner[1],
-            right - left,
-            bottom - top,
-            round(float(region.equivalent_diameter_area), 4),
-            round(float(region.eccentricity), 4),
-            round(float(region.area) / _hull_area(region.image), 4),
-            round(float(region.intensity_mean), 4),
-        )
+def measured(region: Region, probability: NDArray[np.float32]) -> Object:
+    """Measure a region; ``probability`` is that of the whole picture (H, W)."""
+    number, (left, top), mask = region
+    height, width = mask.shape
+    (found,) = regionprops(mask.astype(np.uint8), probability[top : top + height, left : left + width])
+    y, x = found.centroid
+    return Object(
+        number,
+        int(found.area),
+        round(float(x) + left, 2),
+        round(float(y) + top, 2),
+        left,
+        top,
+        width,
+        height,
+        round(float(found.equivalent_diameter_area), 4),
+        round(float(found.eccentricity), 4),
+        round(float(found.area) / _hull_area(mask), 4),
+        round(float(found.intensity_mean), 4),
+    )
 
 
 def _hull_area(region: NDArray[np.bool_]) -> float:

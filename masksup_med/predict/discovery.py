@@ -1,4 +1,4 @@
-"""Find the images that a user has named: files, and folders with their sub-folders."""
+"""Find the images that a user has named: in files, and in folders with their sub-folders."""
 
 from __future__ import annotations
 
@@ -9,18 +9,35 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from masksup_med.errors import MissingDataError, SettingError
+from masksup_med.predict.contents import Contents, contents_of, is_dicom_file
 
 __all__ = ["Found", "Inputs", "find_images"]
 
-_SUFFIXES = (".bmp", ".dcm", ".jpeg", ".jpg", ".nii", ".nii.gz", ".png", ".tif", ".tiff")
+_SUFFIXES = (".bmp", ".dcm", ".jpeg", ".jpg", ".nii", ".nii.gz", ".png", ".svs", ".tif", ".tiff")
+_LEVELS = "levels of DICOM slides"
 
 
 class Found(NamedTuple):
-    """An image file, or what stands in the place of one."""
+    """An image, or what stands in the place of one."""
 
-    key: str  # its relative path, by which results name it
+    key: str  # by which results name it: its relative path, and the frame's number where a file holds several
     path: Path
-    problem: str = ""  # why it can be no image, if that is clear before it is opened
+    problem: str = ""  # why it can be no image, if that is clear before it is read
+    kind: str = "picture"  # or dicom, nifti, slide
+    frame: int | None = None  # its number in a file that holds several, from 1
+    frames: int = 1  # that the file holds
+
+    @property
+    def file(self) -> str:
+        """The key without the frame's number."""
+        return self.key if self.frame is None else self.key.rpartition("/")[0]
+
+    def of_file(self) -> list[Found]:
+        """All images of its file, itself among them."""
+        if self.frame is None:
+            return [self]
+        digits = len(self.key) - len(self.file) - 1
+        return [self._replace(key=f"{self.file}/{n:0{digits}}", frame=n) for n in range(1, self.frames + 1)]
 
 
 class Inputs(NamedTuple):
@@ -33,9 +50,11 @@ class Inputs(NamedTuple):
 def find_images(inputs: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> Inputs:
     """Find images.
 
-    Files are taken whatever their names. In folders and sub-folders, those with an image's suffix are; hidden files and
-    folders, and the output folder, are passed over. Keys are relative to the one folder that was named, or that holds
-    all files that were; if there are several, they begin with as much of the folders' paths as tells them apart.
+    Files are taken whatever their names. In folders and sub-folders, those with an image's suffix are, and DICOM
+    files; hidden files and folders, and the output folder, are passed over. Frames and slices of one file are images
+    of their own, ``cine.dcm/012``; the levels of a slide are one. Keys are relative to the one folder that was named,
+    or that holds all files that were; if there are several, they begin with as much of the folders' paths as tells
+    them apart.
 
     Raises:
         MissingDataError: an input is not there, or there is not one image.
@@ -52,13 +71,37 @@ def find_images(inputs: Sequence[str | os.PathLike[str]], output_dir: str | os.P
         root = path if path.is_dir() else path.parent
         for found in _walk(path, output, left_out) if path.is_dir() else [Found(path.name, path, _problem(path))]:
             images.setdefault(found.path, (root, found))
-    if not images:
+    files = _looked_into([(root, found) for root, found in images.values()], left_out)
+    if not files:
         others = f" There are {left_out.total()} files of other kinds." if left_out else ""
         raise MissingDataError(
             f"{' and '.join(map(str, paths))}: no PNG, JPEG, BMP, TIFF, NIfTI or DICOM image; "
             f"name the folder that holds the images.{others}"
         )
-    return Inputs(sorted(_named(list(images.values()))), left_out)
+    return Inputs(sorted(_named(files)), left_out)
+
+
+def _looked_into(files: Sequence[tuple[Path, Found]], left_out: Counter[str]) -> list[tuple[Path, Found]]:
+    """All images in the files; of those that make up a slide, the finest level stands for it."""
+    images: list[tuple[Path, Found]] = []
+    slides: dict[tuple[Path, str], list[tuple[int, Path, Found]]] = {}
+    for root, found in files:
+        contents = Contents() if found.problem else contents_of(found.path)
+        if contents.series:
+            levels = slides.setdefault((found.path.parent, contents.series), [])
+            levels.append((contents.width, root, found._replace(kind=contents.kind)))
+        else:
+            whole = found._replace(kind=contents.kind, frames=contents.frames)
+            digits = len(str(contents.frames))
+            numbers = range(1, contents.frames + 1) if contents.frames > 1 else []
+            frames = [whole._replace(key=f"{whole.key}/{n:0{digits}}", frame=n) for n in numbers]
+            images += [(root, each) for each in frames or [whole]]
+    for levels in slides.values():
+        _, root, finest = max(levels, key=lambda level: level[0])
+        images.append((root, finest))
+        if len(levels) > 1:
+            left_out[_LEVELS] += len(levels) - 1
+    return images
 
 
 def _named(images: Sequence[tuple[Path, Found]]) -> list[Found]:
@@ -92,8 +135,8 @@ def _walk(root: Path, output: str, left_out: Counter[str]) -> Iterator[Found]:
                     yield _found(root, path, "is a link to a folder that it lies in; remove the link")
                 elif not _inside(real, output):
                     stack.append((path, above | {real}))
-            elif name.lower().endswith(_SUFFIXES) or not os.path.lexists(path):  # its path may be too long
-                yield _found(root, path, _problem(path))
+            elif name.lower().endswith(_SUFFIXES) or not os.path.lexists(path) or is_dicom_file(path):
+                yield _found(root, path, _problem(path))  # if it does not exist, its path may be too long
             else:
                 left_out[path.suffix.lower() or "no suffix"] += 1
         if not entries and folder.suffix.lower() in _SUFFIXES:

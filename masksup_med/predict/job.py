@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +17,13 @@ from masksup_med.bundle.processing import Prediction, Prepared
 from masksup_med.data.decode import pixel_size, read_image
 from masksup_med.errors import MaskSupError
 from masksup_med.handlers.provenance import package_versions, sha256_of
-from masksup_med.metrics.objects import objects_of, touches_edge
+from masksup_med.metrics.objects import Region, measured, regions_of, touches_edge
 from masksup_med.outputs.maps import mask_picture, probability_picture
-from masksup_med.outputs.overlay import draw_overlay
+from masksup_med.outputs.overlay import draw_overlay, write_picture
+from masksup_med.outputs.polygons import Ring, outline, write_polygons
 from masksup_med.predict.discovery import Found
+from masksup_med.predict.features import feature
+from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.manifest import Line
 from masksup_med.predict.results import Results
 
@@ -43,13 +49,15 @@ class Job:
     Args:
         predictor: that predicts them.
         results: where their results go.
+        files: that keeps what results of whole files are made from.
         overwrite: whether to do again what is done.
     """
 
-    def __init__(self, predictor: Predictor, results: Results, overwrite: bool) -> None:
+    def __init__(self, predictor: Predictor, results: Results, files: WholeFiles, overwrite: bool) -> None:
         self.predictor = predictor
         self._bundle = predictor.bundle
         self._results = results
+        self._files = files
         self._overwrite = overwrite
         installed = package_versions()
         self._versions = {name: installed[name] for name in _VERSIONS}
@@ -61,10 +69,10 @@ class Job:
             return self.failed(found, None, f"{found.key} {found.problem}.", 0)
         try:
             before = _stamp(found)
-            sha256 = sha256_of(found.path)
-            if not self._overwrite and self._results.are_done(found.key, sha256):
+            sha256 = _sha256(found.path, before)
+            if not self._overwrite and self._results.are_done(found, sha256):
                 return None
-            picture = read_image(found.path)
+            picture = read_image(found.path, found.frame)
             if _stamp(found) != before:
                 return self.failed(
                     found, None, f"{found.key} changed while it was read; give the same command again.", 0
@@ -82,22 +90,25 @@ class Job:
         """
         start, (found, sha256, *_) = time.perf_counter(), loaded
         try:
-            measured = self._measured(loaded, prediction)
+            regions = list(regions_of(prediction.classes))
+            measures, scale = self._measured(loaded, prediction, regions), self._bundle.mask_scale
             outputs = self._results.write(
-                found.key,
+                self._results.paths(found),
                 {
-                    "masks": lambda: mask_picture(prediction.classes, self._bundle.mask_scale),
-                    "overlays": lambda: draw_overlay(loaded.picture, prediction.classes),
-                    "probabilities": lambda: probability_picture(prediction.probability),
+                    "masks": lambda path: write_picture(path, mask_picture(prediction.classes, scale)),
+                    "overlays": lambda path: write_picture(path, draw_overlay(loaded.picture, prediction.classes)),
+                    "probabilities": lambda path: write_picture(path, probability_picture(prediction.probability)),
+                    "polygons": lambda path: write_polygons(path, _polygons(regions, measures)),
                 },
             )
+            self._files.keep(found, prediction.classes)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _NO_PLACE:
                 raise
             return self.failed(found, sha256, error, seconds)
         self._results.remove_former(found.key, but=outputs)
         seconds += loaded.seconds + time.perf_counter() - start
-        return self._line(found.key, "done", sha256) | measured | _end(outputs, seconds, None)
+        return self._line(found, "done", sha256) | measures | _end(outputs, seconds, None)
 
     def failed(self, found: Found, sha256: str | None, reason: Exception | str, seconds: float) -> Line:
         """The line of an image that could not be predicted.
@@ -107,15 +118,15 @@ class Job:
         error = reason if isinstance(reason, str) else _sentence(found, reason)
         outputs = self._results.former(found.key) if sha256 is None else {}
         self._results.remove_former(found.key, but=outputs)
-        return self._line(found.key, "failed", sha256) | _end(outputs, seconds, error)
+        return self._line(found, "failed", sha256) | _end(outputs, seconds, error)
 
-    def _line(self, key: str, status: str, sha256: str | None) -> Line:
-        made_by = {"bundle": self._bundle.name, **self._results.identity(sha256), "versions": self._versions}
-        return {"image": key, "status": status, **made_by}
+    def _line(self, found: Found, status: str, sha256: str | None) -> Line:
+        made_by = {"bundle": self._bundle.name, **self._results.identity(found, sha256), "versions": self._versions}
+        return {"image": found.key, "frame": found.frame, "status": status, **made_by}
 
-    def _measured(self, loaded: Loaded, prediction: Prediction) -> Line:
+    def _measured(self, loaded: Loaded, prediction: Prediction, regions: Sequence[Region]) -> Line:
         shape, names = loaded.picture.shape[:2], self._bundle.classes
-        objects = objects_of(*prediction)
+        objects = [measured(region, prediction.probability) for region in regions]
         flags = {
             "nothing_found": not objects,
             "at_edge": any(touches_edge(each, shape) for each in objects),
@@ -132,6 +143,17 @@ class Job:
                 {"class": names.get(each.class_number, str(each.class_number)), **each._asdict()} for each in objects
             ],
         }
+
+
+@lru_cache(maxsize=16)  # all frames of a file have one
+def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    """The hash of a file, for as long as its stamp is the same."""
+    return sha256_of(path)
+
+
+def _polygons(regions: Sequence[Region], measures: Line) -> Iterator[tuple[dict[str, Any], list[Ring]]]:
+    for region, found in zip(regions, measures["objects"], strict=True):
+        yield feature(found, measures["pixel_size_mm"]), outline(region.mask, region.corner)
 
 
 def _stamp(found: Found) -> tuple[int, ...]:

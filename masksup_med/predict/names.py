@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -11,12 +12,15 @@ from pathlib import PurePosixPath
 __all__ = ["result_names"]
 
 _SUFFIXES = (".nii.gz",)  # those of two parts
+_FRAME = re.compile(r"(?P<file>.*)/\d+")
+_RESULTS = (".png", ".jpg", ".geojson", ".dcm", ".nii.gz", ".ome.tif")
 
 
 def result_names(keys: Iterable[str]) -> dict[str, str]:
-    """Name the results of each image, without suffix.
+    """Name the results of each image, and of each file that holds several, without suffix.
 
-    Usually the image's relative path without suffix. Where that would make two names alike - ``a.png`` and ``a.jpg``,
+    Usually the image's relative path without suffix, and the number of the frame. Where that would make two names
+    alike - ``a.png`` and ``a.jpg``,
     names that differ only in case, or in how their accents are encoded, or a file named as a folder - those images
     keep their suffix, and if that does not do, get eight digits from the hash of their path.
 
@@ -24,8 +28,12 @@ def result_names(keys: Iterable[str]) -> dict[str, str]:
 
         >>> result_names(["a.png", "b.png", "b.jpg"])
         {'a.png': 'a', 'b.png': 'b.png', 'b.jpg': 'b.jpg'}
+        >>> result_names(["cine.dcm/1", "cine.dcm/2"])
+        {'cine.dcm/1': 'cine/1', 'cine.dcm/2': 'cine/2', 'cine.dcm': 'cine'}
     """
-    choices = {key: _choices(key) for key in keys}
+    images = list(keys)
+    files = [match["file"] for match in map(_FRAME.fullmatch, images) if match]
+    choices = {key: _choices(key) for key in (*images, *files)}
     level = dict.fromkeys(choices, 0)
     while raised := _alike({key: choices[key][level[key]] for key in choices}, level):
         for key in raised:
@@ -34,10 +42,11 @@ def result_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _choices(key: str) -> tuple[str, str, str]:
-    path = PurePosixPath(key)
-    suffix = next((suffix for suffix in _SUFFIXES if key.lower().endswith(suffix)), path.suffix)
+    match = _FRAME.fullmatch(key)  # or a file without suffix that has a number for its name
+    file = match["file"] if match else key
+    suffix = next((suffix for suffix in _SUFFIXES if file.lower().endswith(suffix)), PurePosixPath(file).suffix)
     digits = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:8]
-    return key[: len(key) - len(suffix)], key, f"{key}~{digits}"
+    return file[: len(file) - len(suffix)] + key[len(file) :], key, f"{key}~{digits}"
 
 
 def _alike(names: dict[str, str], level: dict[str, int]) -> list[str]:
@@ -47,7 +56,7 @@ def _alike(names: dict[str, str], level: dict[str, int]) -> list[str]:
     folders = {str(parent) for name in folded.values() for parent in PurePosixPath(name).parents}
 
     def taken(name: str) -> bool:
-        return count[name] > 1 or any(name + suffix in folders for suffix in (".png", ".jpg"))
+        return count[name] > 1 or any(name + suffix in folders for suffix in _RESULTS)
 
     return [key for key, name in folded.items() if taken(name) and level[key] < 2]
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from masksup_med.bundle import Bundle
 from masksup_med.handlers.provenance import sha256_of
-from masksup_med.outputs.overlay import write_picture
+from masksup_med.predict.discovery import Found
 from masksup_med.predict.manifest import Line, Manifest
 
 __all__ = ["OUTPUTS", "Results"]
 
-OUTPUTS = {"masks": ".png", "overlays": ".jpg", "probabilities": ".png"}
+# By what the image is from. DICOM segmentations and NIfTI masks are of whole files, the others of each picture.
+OUTPUTS: dict[str, dict[str, str]] = {
+    "masks": {"picture": ".png", "dicom": ".png", "nifti": ".nii.gz", "slide": ".ome.tif"},
+    "overlays": dict.fromkeys(("picture", "dicom", "nifti", "slide"), ".jpg"),
+    "probabilities": dict.fromkeys(("picture", "dicom", "nifti"), ".png"),
+    "polygons": dict.fromkeys(("picture", "dicom", "nifti", "slide"), ".geojson"),
+    "dicom-seg": {"dicom": ".dcm"},
+}
+_OF_FILES = {("masks", "nifti"), ("dicom-seg", "dicom")}
+_Write = Callable[[Path], str | None]  # writes a file, and may return its SHA-256
 
 
 class Results:
@@ -28,49 +34,77 @@ class Results:
         bundle: that predicts.
         names: of the results of each image, without suffix.
         outputs: which of :data:`OUTPUTS` are wanted.
+        deidentify: whether DICOM segmentations are without attributes of the patient.
     """
 
     def __init__(
-        self, output_dir: Path, manifest: Manifest, bundle: Bundle, names: Mapping[str, str], outputs: Sequence[str]
+        self,
+        output_dir: Path,
+        manifest: Manifest,
+        bundle: Bundle,
+        names: Mapping[str, str],
+        outputs: Sequence[str],
+        deidentify: bool = False,
     ) -> None:
         self.output_dir = output_dir
         self.manifest = manifest
         self.bundle = bundle
         self._names = names
         self._outputs = outputs
+        self._deidentify = deidentify
 
-    def identity(self, sha256: str | None) -> Line:
-        """What decides whether a result still holds, for an input with this hash."""
+    def identity(self, found: Found, sha256: str | None) -> Line:
+        """What decides whether the results of an image still hold, for a file with this hash."""
+        segmented = "dicom-seg" in self.paths_of_file(found)
         return {
             "input_sha256": sha256,
             "settings_sha256": self.bundle.settings_sha256,
             "weights_sha256": self.bundle.weights_sha256,
+            **({"deidentified": self._deidentify} if segmented else {}),
         }
 
-    def are_done(self, key: str, sha256: str) -> bool:
-        """Whether an image is done: the same input, settings and weights, and all results are on disk as written."""
-        line = self.manifest.get(key) or {}
-        if any(line.get(name) != value for name, value in {**self.identity(sha256), "status": "done"}.items()):
+    def are_done(self, found: Found, sha256: str) -> bool:
+        """Whether an image is done: the same input, settings and weights, and all results are on disk as written.
+
+        Images of one file with results of the whole file are done together, or none of them is.
+        """
+        images = found.of_file() if self.paths_of_file(found) else [found]
+        return all(self._is_done(image, sha256) for image in images)
+
+    def _is_done(self, found: Found, sha256: str) -> bool:
+        line = self.manifest.get(found.key) or {}
+        if any(line.get(name) != value for name, value in {**self.identity(found, sha256), "status": "done"}.items()):
             return False
-        return all(_is_file(self.output_dir / path, line["outputs"].get(path)) for path in self.paths(key).values())
+        paths = {**self.paths(found), **self.paths_of_file(found)}.values()
+        return all(_is_file(self.output_dir / path, line["outputs"].get(path)) for path in paths)
 
-    def paths(self, key: str) -> dict[str, str]:
+    def paths(self, found: Found) -> dict[str, str]:
         """Where the results of an image go, relative to the folder, by kind."""
-        return {kind: f"{kind}/{self._names[key]}{OUTPUTS[kind]}" for kind in self._outputs}
+        return self._paths(found.key, found.kind, of_file=False)
 
-    def write(self, key: str, draw: Mapping[str, Callable[[], NDArray[Any]]]) -> dict[str, str]:
-        """Write the wanted results; return the SHA-256 of each file by its path in the folder.
+    def paths_of_file(self, found: Found) -> dict[str, str]:
+        """Where the results of an image's whole file go."""
+        return self._paths(found.file, found.kind, of_file=True)
+
+    def _paths(self, key: str, kind: str, of_file: bool) -> dict[str, str]:
+        suffixes = {output: OUTPUTS[output].get(kind) for output in self._outputs}
+        return {
+            output: f"{output}/{self._names[key]}{suffix}"
+            for output, suffix in suffixes.items()
+            if suffix is not None and ((output, kind) in _OF_FILES) == of_file
+        }
+
+    def write(self, paths: Mapping[str, str], write: Mapping[str, _Write]) -> dict[str, str]:
+        """Write results, all of them or none; return the SHA-256 of each file by its path in the folder.
 
         Args:
-            key: the image.
-            draw: makes the picture of each kind.
+            paths: where they go, by kind.
+            write: writes a file of each kind.
         """
-        paths = self.paths(key)
         try:
-            return {path: write_picture(self.output_dir / path, draw[kind]()) for kind, path in paths.items()}
-        except BaseException:  # all of them, or none
-            for path in paths.values():
-                _remove(self.output_dir / path)
+            return {path: _written(write[kind], self.output_dir / path) for kind, path in paths.items()}
+        except BaseException:
+            self.remove(paths.values())
             raise
 
     def former(self, key: str) -> dict[str, str]:
@@ -82,13 +116,17 @@ class Results:
 
     def remove_former(self, key: str, but: Collection[str] = ()) -> None:
         """Remove the results that the image's line in the manifest names, but for some."""
-        for path in self.former(key).keys() - set(but):
-            _remove(self.output_dir / path)
+        self.remove(self.former(key).keys() - set(but))
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Remove results."""
+        for path in paths:
+            with suppress(OSError):  # not there, or no longer a file
+                (self.output_dir / path).unlink()
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # not there, or no longer a file
-        path.unlink()
+def _written(write: _Write, path: Path) -> str:
+    return write(path) or sha256_of(path)
 
 
 def _is_file(path: Path, sha256: str | None) -> bool:

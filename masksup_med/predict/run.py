@@ -15,6 +15,7 @@ from masksup_med.errors import SettingError
 from masksup_med.handlers.provenance import sha256_of
 from masksup_med.outputs.atomic import sweep_folder
 from masksup_med.predict.discovery import Inputs
+from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.job import Job
 from masksup_med.predict.manifest import MANIFEST, Line, Manifest
 from masksup_med.predict.names import result_names
@@ -32,11 +33,12 @@ _Shown = Callable[[Iterable[Line | None], int], Iterable[Line | None]]
 class Settings(NamedTuple):
     """How images are predicted; nothing here changes what is found in them."""
 
-    outputs: tuple[str, ...] = ("masks", "overlays")  # and "probabilities"
+    outputs: tuple[str, ...] = ("masks", "overlays")  # of OUTPUTS
     device: str = "auto"
     batch_size: int | None = None  # pictures that the network takes at once; None for what suits the device
     workers: int | None = None  # threads that read, and as many that write; None for what suits the machine
     overwrite: bool = False  # do again what is done
+    deidentify: bool = False  # leave out attributes of the patient in DICOM segmentations
 
 
 class Summary:
@@ -77,17 +79,21 @@ def predict_images(
         shown: passes the lines on and shows progress; it gets their number, too.
 
     Raises:
-        SettingError: another run is writing there, the folder holds other files in the results' places, or there is
-            no such device.
+        SettingError: another run is writing there, the folder holds other files in the results' places, there is
+            no such device, or DICOM segmentations are wanted and cannot be made.
         KeyboardInterrupt: with a sentence that says how much is done; manifest, tables and report are up to date.
     """
+    if "dicom-seg" in settings.outputs:
+        _check_segmentation(bundle)
     predictor, summary = Predictor(bundle, settings.device), Summary(len(inputs.images))
     with _owned(output_dir) as manifest:
-        job = Job(predictor, _results(bundle, inputs, output_dir, manifest, settings), settings.overwrite)
+        results = _results(bundle, inputs, output_dir, manifest, settings)
+        files = WholeFiles(results, bundle, settings.deidentify)
+        job = Job(predictor, results, files, settings.overwrite)
         workers, batch_size = settings.workers or _workers(), settings.batch_size or _batch_size(predictor)
         try:
             with closing(lines_of(job, inputs.images, workers, batch_size)) as lines:
-                for line in shown(lines, len(inputs.images)):
+                for line in files.complete(inputs.images, shown(lines, len(inputs.images))):
                     if line is not None:
                         manifest.append(line)
                     summary.count(line)
@@ -102,16 +108,26 @@ def predict_images(
     return summary
 
 
+def _check_segmentation(bundle: Bundle) -> None:
+    """Raise :class:`SettingError` if DICOM segmentations cannot be made, before anything else is done."""
+    from masksup_med.outputs.dicom_seg import check_highdicom
+
+    check_highdicom()
+    if not bundle.segments:
+        raise SettingError(f"The bundle {bundle.name} has no classes; leave out dicom-seg.")
+
+
 def planned(bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings) -> Iterator[tuple[str, str]]:
     """What :func:`predict_images` would do, without doing it: each image, and ``predict``, ``done`` or its problem."""
     with closing(Manifest(output_dir / MANIFEST, read_only=True)) as manifest:
         results = _results(bundle, inputs, output_dir, manifest, settings)
-        for key, path, problem in inputs.images:
+        for found in inputs.images:
+            problem, done = found.problem, False
             try:
-                done = not problem and not settings.overwrite and results.are_done(key, sha256_of(path))
+                done = not problem and not settings.overwrite and results.are_done(found, sha256_of(found.path))
             except OSError as error:
                 problem = f"cannot be opened ({error.strerror}); allow reading it"
-            yield key, problem or ("done" if done else "predict")
+            yield found.key, problem or ("done" if done else "predict")
 
 
 @contextmanager
@@ -142,7 +158,7 @@ def _refuse_others(output_dir: Path) -> None:
 def _results(bundle: Bundle, inputs: Inputs, output_dir: Path, manifest: Manifest, settings: Settings) -> Results:
     """Results with names unlike those of images that were done by former runs, too."""
     names = result_names({*(found.key for found in inputs.images), *manifest.keys()})
-    return Results(output_dir, manifest, bundle, names, settings.outputs)
+    return Results(output_dir, manifest, bundle, names, settings.outputs, settings.deidentify)
 
 
 def _workers() -> int:

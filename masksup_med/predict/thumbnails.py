@@ -53,7 +53,7 @@ def _overlay(path: Path) -> NDArray[np.uint8]:
 
 
 def _image(path: Path, line: Line) -> NDArray[np.uint8]:
-    return _small(Image.fromarray(_checked(read_image(path), line)))
+    return _small(Image.fromarray(_checked(read_image(path, line.get("frame")), line)))
 
 
 def _small(image: Image.Image) -> NDArray[np.uint8]:

@@ -70,7 +70,7 @@ def spoil(path: Path) -> None:
 
 def swap(out: Path) -> None:
     """Each is a whole mask, but the other's."""
-    one, two = out / "masks/scans/scan.png", out / "masks/scans/slice.png"
+    one, two = out / "masks/scans/scan.png", out / "masks/scans/slice.nii.gz"
     one_content = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(one_content)

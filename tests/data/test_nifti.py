@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masksup_med.data import image_size, pixel_size, read_image, read_label
+from masksup_med.data import frames, image_size, pixel_size, read_image, read_label
 from masksup_med.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -144,15 +144,12 @@ def test_vectors_of_three_bytes_are_colours_if_not_scaled(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "array",
     [
-        RGB,  # three slices
-        RGB[:, :, None],  # three points in time
         RGB[:, :, None, None].astype(np.float32),  # a field of vectors
         np.zeros((9, 6, 1, 1, 4), np.uint8),
-        np.zeros((9, 6, 2), RGB_TYPE),
         np.zeros((9, 6, 1, 1, 3), RGB_TYPE),
         GREY[:, None],
         GREY[None],
-        np.zeros((4, 4, 4, 4), np.int16),
+        np.zeros((4, 4, 4, 4, 2), np.int16),
         GREY[0],
     ],
     ids=lambda array: f"{array.shape} {array.dtype.kind}",
@@ -162,6 +159,21 @@ def test_other_shapes_are_refused(tmp_path: Path, array: np.ndarray, read: Any) 
     shape = " × ".join(str(length) for length in array.shape)
     path = nifti_file(tmp_path / "a.nii", array)
     assert f"it has the shape {shape}, which" in refusal(path, read)
+
+
+def test_stacks(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(9, 6, 2, 3)).astype(np.float32)
+    path = nifti_file(tmp_path / "a.nii.gz", values)
+    assert frames(path) == 6 and image_size(path) == (9, 6)
+    share = (values - values.min()) / (values.max() - values.min())  # of the range of the whole file
+    for number in range(6):
+        expected = np.rint(share.reshape(9, 6, 6, order="F")[:, :, number].T * 255)
+        assert np.abs(read_image(path, number + 1)[..., 0] - expected).max() <= 1
+    assert "it holds 6 pictures; say which" in refusal(path)
+    coloured = np.zeros((9, 6, 2), RGB_TYPE)
+    coloured["G"][3, 2, 1] = 200
+    path = nifti_file(tmp_path / "b.nii", coloured)
+    assert frames(path) == 2 and read_image(path, 2)[2, 3].tolist() == [0, 200, 0]
 
 
 @pytest.mark.parametrize("array", [GREY.astype(np.complex64), GREY.astype(np.complex128)], ids=["c8", "c16"])

@@ -28,7 +28,12 @@ SETTINGS = settings(max_examples=120, deadline=None, derandomize=True, database=
 
 def paths(names: dict[str, str]) -> list[str]:
     """The files that come of them, in each kind of output."""
-    return [f"{kind}/{name}{suffix}" for name in names.values() for kind, suffix in OUTPUTS.items()]
+    return [
+        f"{kind}/{name}{suffix}"
+        for name in names.values()
+        for kind, suffixes in OUTPUTS.items()
+        for suffix in set(suffixes.values())
+    ]
 
 
 def folded(path: str) -> str:

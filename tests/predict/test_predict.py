@@ -96,6 +96,8 @@ def files(folder: Path) -> list[str]:
 
 
 def mask_of(out: Path, name: str, kind: str = "masks") -> np.ndarray:
+    if (volume := out / kind / f"{name}.nii.gz").exists():
+        return np.asarray(nibabel.load(volume).dataobj).T * np.uint8(255)
     with Image.open(out / kind / f"{name}.png") as file:
         return np.asarray(file)
 
