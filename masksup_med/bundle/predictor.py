@@ -60,8 +60,8 @@ class Predictor:
         """
         picture = image if isinstance(image, np.ndarray) else read_image(image)
         if self.needs_tiles(picture):
-            return self._processing.decide(blend(picture, self.bundle.max_pixels, self._probabilities_of))
-        return self._processing.decide(self._probabilities_of(picture))
+            return self.decide(blend(picture, self.bundle.max_pixels, self.probabilities_of))
+        return self.decide(self.probabilities_of(picture))
 
     @property
     def takes_whole_pictures(self) -> bool:
@@ -89,9 +89,14 @@ class Predictor:
         Raises:
             DataError: they do not come back to it.
         """
-        return self._processing.decide(self._probabilities(prepared, logits))
+        return self.decide(self._probabilities(prepared, logits))
 
-    def _probabilities_of(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+    def decide(self, probabilities: torch.Tensor) -> Prediction:
+        """Decide what is at each pixel, from probabilities of shape (classes, W, H)."""
+        return self._processing.decide(probabilities)
+
+    def probabilities_of(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        """Predict a picture of shape (H, W, 3) at once; probabilities of shape (classes, W, H)."""
         prepared = self.prepare(picture)
         return self._probabilities(prepared, self.infer([prepared.image])[0])
 

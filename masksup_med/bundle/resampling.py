@@ -10,7 +10,7 @@ from monai.networks.layers import gaussian_1d
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["resample"]
+__all__ = ["interpolation", "resample"]
 
 
 def resample(picture: NDArray[np.uint8], size: tuple[int, int], anti_aliasing: bool) -> NDArray[np.float32]:
@@ -31,6 +31,11 @@ def resample(picture: NDArray[np.uint8], size: tuple[int, int], anti_aliasing: b
     columns = np.ascontiguousarray(rows.reshape(new_height, width, channels).transpose(1, 2, 0))
     resampled = _operator(width, new_width, smooth) @ columns.reshape(width, -1)
     return np.ascontiguousarray(resampled.reshape(new_width, channels, new_height).swapaxes(0, 1))
+
+
+def interpolation(old: int, new: int) -> sparse.csr_array:
+    """The matrix, shape (new, old), that resamples a row of numbers as :func:`resample` does, without smoothing."""
+    return _operator(old, new, smooth=False)
 
 
 @lru_cache(maxsize=256)

@@ -133,16 +133,27 @@ def _say_summary(summary: Summary, left_out: Counter[str], output: str) -> None:
         print(f"{left_out.total()} other files were left out: {kinds}")
     if not summary.stopped:
         print(f"{output}: report.html, images.csv, measurements.csv, manifest.jsonl")
-    for image, error in list(summary.failed.items())[:_LISTED]:
-        print(_printable(f"Failed: {error}" if image in error else f"Failed: {image}: {error}"), file=sys.stderr)
-    if len(summary.failed) > _LISTED:
-        print(f"and {len(summary.failed) - _LISTED} more: see {output}/images.csv", file=sys.stderr)
+    failures = _sentences(summary.failed)
+    for sentence in failures[:_LISTED]:
+        print(_printable(f"Failed: {sentence}"), file=sys.stderr)
+    if len(failures) > _LISTED:
+        print(f"and {len(failures) - _LISTED} more: see {output}/images.csv", file=sys.stderr)
     if summary.stopped:
         print(
             f"Error: {summary.stopped}: {summary.done} of {summary.images} images are done; make room in {output}, and "
             "give the same command again.",
             file=sys.stderr,
         )
+
+
+def _sentences(failed: dict[str, str]) -> list[str]:
+    """What to say of images that failed; once of a file whose frames all fail alike."""
+    sentences: dict[str, None] = {}
+    for image, error in failed.items():
+        file, _, frame = image.rpartition("/")
+        is_named = image in error or (frame.isdecimal() and file in error)
+        sentences[error if is_named else f"{image}: {error}"] = None
+    return list(sentences)
 
 
 def _printable(text: str) -> str:

@@ -24,16 +24,19 @@ LABEL_COLOUR = (240, 228, 66)
 CLASS_COLOURS = ((86, 180, 233), (0, 158, 115), (204, 121, 167), (0, 114, 178), (230, 159, 0), (213, 94, 0))
 
 
-def draw_overlay(image: NDArray[np.uint8], pred: NDArray[Any], label: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+def draw_overlay(
+    image: NDArray[np.uint8], pred: NDArray[Any], label: NDArray[Any] | None = None, *, width: int | None = None
+) -> NDArray[np.uint8]:
     """Draw the contours of ``pred`` over ``image``, above those of ``label``.
 
     Every class above 0 has its own colour (they repeat after six); the label has one colour for all classes.
-    Lines lie inside the region they surround and are as wide as 1/200 of the shorter side, 1 pixel at least.
+    Lines lie inside the region they surround.
 
     Args:
         image: RGB picture, shape ``(H, W, 3)``, uint8. It is not changed.
         pred: mask or class numbers, shape ``(H, W)``, bool or integer.
         label: the truth, as ``pred``; left out where it is not known.
+        width: of the lines in pixels; by default 1/200 of the shorter side, 1 at least.
 
     Returns:
         A new picture, shape ``(H, W, 3)``, uint8.
@@ -47,7 +50,7 @@ def draw_overlay(image: NDArray[np.uint8], pred: NDArray[Any], label: NDArray[An
         >>> draw_overlay(picture, mask)[0, 0].tolist(), draw_overlay(picture, mask)[1, 1].tolist()
         ([86, 180, 233], [0, 0, 0])
     """
-    width = max(1, round(min(image.shape[:2]) / 200))
+    width = width or max(1, round(min(image.shape[:2]) / 200))
     picture = image.copy()
     if label is not None:
         _draw_contours(picture, label, (LABEL_COLOUR,), width)

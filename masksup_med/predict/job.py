@@ -17,7 +17,7 @@ from masksup_med.bundle.processing import Prediction, Prepared
 from masksup_med.data.decode import pixel_size, read_image
 from masksup_med.errors import MaskSupError
 from masksup_med.handlers.provenance import package_versions, sha256_of
-from masksup_med.metrics.objects import Region, measured, regions_of, touches_edge
+from masksup_med.metrics.objects import Object, Region, measured, regions_of, touches_edge
 from masksup_med.outputs.maps import mask_picture, probability_picture
 from masksup_med.outputs.overlay import draw_overlay, write_picture
 from masksup_med.outputs.polygons import Ring, outline, write_polygons
@@ -27,9 +27,9 @@ from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.manifest import Line
 from masksup_med.predict.results import Results
 
-__all__ = ["Job", "Loaded"]
+__all__ = ["NO_PLACE", "Job", "Loaded", "end_of_line"]
 
-_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV}  # what fails every image alike
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV}  # what fails every image alike
 _VERSIONS = ("masksup-med", "monai", "torch", "numpy", "pillow", "scikit-image", "python")
 
 
@@ -56,7 +56,7 @@ class Job:
     def __init__(self, predictor: Predictor, results: Results, files: WholeFiles, overwrite: bool) -> None:
         self.predictor = predictor
         self._bundle = predictor.bundle
-        self._results = results
+        self.results = results
         self._files = files
         self._overwrite = overwrite
         installed = package_versions()
@@ -69,8 +69,8 @@ class Job:
             return self.failed(found, None, f"{found.key} {found.problem}.", 0)
         try:
             before = _stamp(found)
-            sha256 = _sha256(found.path, before)
-            if not self._overwrite and self._results.are_done(found, sha256):
+            sha256 = self.hash(found)
+            if self.is_done(found, sha256):
                 return None
             picture = read_image(found.path, found.frame)
             if _stamp(found) != before:
@@ -82,6 +82,14 @@ class Job:
             return self.failed(found, sha256, error, time.perf_counter() - start)
         return Loaded(found, sha256, picture, prepared, time.perf_counter() - start)
 
+    def hash(self, found: Found) -> str:
+        """The SHA-256 of an image's file."""
+        return _sha256(found.path, _stamp(found))
+
+    def is_done(self, found: Found, sha256: str) -> bool:
+        """Whether nothing is left to do for an image whose file has this hash."""
+        return not self._overwrite and self.results.are_done(found, sha256)
+
     def write(self, loaded: Loaded, prediction: Prediction, seconds: float) -> Line:
         """Write the results of an image, which the network took some seconds for; return its line.
 
@@ -92,8 +100,8 @@ class Job:
         try:
             regions = list(regions_of(prediction.classes))
             measures, scale = self._measured(loaded, prediction, regions), self._bundle.mask_scale
-            outputs = self._results.write(
-                self._results.paths(found),
+            outputs = self.results.write(
+                self.results.paths(found),
                 {
                     "masks": lambda path: write_picture(path, mask_picture(prediction.classes, scale)),
                     "overlays": lambda path: write_picture(path, draw_overlay(loaded.picture, prediction.classes)),
@@ -103,12 +111,12 @@ class Job:
             )
             self._files.keep(found, prediction.classes)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            if isinstance(error, OSError) and error.errno in NO_PLACE:
                 raise
             return self.failed(found, sha256, error, seconds)
-        self._results.remove_former(found.key, but=outputs)
+        self.results.remove_former(found.key, but=outputs)
         seconds += loaded.seconds + time.perf_counter() - start
-        return self._line(found, "done", sha256) | measures | _end(outputs, seconds, None)
+        return self.line(found, "done", sha256) | measures | end_of_line(outputs, seconds, None)
 
     def failed(self, found: Found, sha256: str | None, reason: Exception | str, seconds: float) -> Line:
         """The line of an image that could not be predicted.
@@ -116,16 +124,21 @@ class Job:
         Its former results are removed, unless the image cannot even be opened: then it may come back as it was.
         """
         error = reason if isinstance(reason, str) else _sentence(found, reason)
-        outputs = self._results.former(found.key) if sha256 is None else {}
-        self._results.remove_former(found.key, but=outputs)
-        return self._line(found, "failed", sha256) | _end(outputs, seconds, error)
+        outputs = self.results.former(found.key) if sha256 is None else {}
+        self.results.remove_former(found.key, but=outputs)
+        return self.line(found, "failed", sha256) | end_of_line(outputs, seconds, error)
 
-    def _line(self, found: Found, status: str, sha256: str | None) -> Line:
-        made_by = {"bundle": self._bundle.name, **self._results.identity(found, sha256), "versions": self._versions}
+    def line(self, found: Found, status: str, sha256: str | None) -> Line:
+        """The beginning of an image's line, which says what was done by what."""
+        made_by = {"bundle": self._bundle.name, **self.results.identity(found, sha256), "versions": self._versions}
         return {"image": found.key, "frame": found.frame, "status": status, **made_by}
 
+    def named(self, found: Object) -> dict[str, Any]:
+        """An object as a line has it, with the name of its class."""
+        return {"class": self._bundle.classes.get(found.class_number, str(found.class_number)), **found._asdict()}
+
     def _measured(self, loaded: Loaded, prediction: Prediction, regions: Sequence[Region]) -> Line:
-        shape, names = loaded.picture.shape[:2], self._bundle.classes
+        shape = loaded.picture.shape[:2]
         objects = [measured(region, prediction.probability) for region in regions]
         flags = {
             "nothing_found": not objects,
@@ -137,11 +150,9 @@ class Job:
             "height": shape[0],
             "pixel_size_mm": pixel_size(loaded.found.path),
             "area_share": round(np.count_nonzero(prediction.classes) / prediction.classes.size, 6),
-            "mean_confidence": round(_confidence(prediction, len(names)), 4),
+            "mean_confidence": round(_confidence(prediction, len(self._bundle.classes)), 4),
             "flags": [name for name, holds in flags.items() if holds],
-            "objects": [
-                {"class": names.get(each.class_number, str(each.class_number)), **each._asdict()} for each in objects
-            ],
+            "objects": [self.named(each) for each in objects],
         }
 
 
@@ -162,7 +173,8 @@ def _stamp(found: Found) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _end(outputs: dict[str, str], seconds: float, error: str | None) -> Line:
+def end_of_line(outputs: dict[str, str], seconds: float, error: str | None) -> Line:
+    """What a line ends with."""
     return {"outputs": outputs, "seconds": round(seconds, 4), "error": error}
 
 

@@ -18,7 +18,7 @@ from masksup_med.predict.discovery import Found
 from masksup_med.predict.job import Job, Loaded
 from masksup_med.predict.manifest import Line
 
-__all__ = ["lines_of"]
+__all__ = ["lines_of", "threads_for"]
 
 logger = logging.getLogger("masksup_med")
 
@@ -47,7 +47,7 @@ def lines_of(job: Job, images: Iterable[Found], workers: int, batch_size: int) -
     on_cpu = job.predictor.device.type == "cpu"
     readers, writers = ThreadPoolExecutor(workers, "read"), ThreadPoolExecutor(workers, "write")
     results: deque[Future[_Lines] | _Lines] = deque()
-    with _threads_for(workers if on_cpu else 1):
+    with threads_for(workers if on_cpu else 1):
         try:
             for batch in _batches(_ahead(readers, job.load, images, ahead), batch_size):
                 if not isinstance(batch, list):
@@ -145,7 +145,7 @@ def _same(prediction: Prediction) -> Prediction:
 
 
 @contextmanager
-def _threads_for(workers: int) -> Iterator[None]:
+def threads_for(workers: int) -> Iterator[None]:
     """Let torch use its share of the cores in each of several threads that will be started."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // workers))

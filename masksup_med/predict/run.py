@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -14,7 +14,7 @@ from masksup_med.bundle import Bundle, Predictor
 from masksup_med.errors import SettingError
 from masksup_med.handlers.provenance import sha256_of
 from masksup_med.outputs.atomic import sweep_folder
-from masksup_med.predict.discovery import Inputs
+from masksup_med.predict.discovery import Found, Inputs
 from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.job import Job
 from masksup_med.predict.manifest import MANIFEST, Line, Manifest
@@ -27,7 +27,7 @@ from masksup_med.predict.tables import IMAGES, MEASUREMENTS, write_tables
 __all__ = ["Settings", "Summary", "planned", "predict_images"]
 
 _LOCK = ".lock"
-_Shown = Callable[[Iterable[Line | None], int], Iterable[Line | None]]
+_Shown = Callable[..., Iterable[Any]]  # of the items, their number, what is done, and what each of them is
 
 
 class Settings(NamedTuple):
@@ -67,7 +67,7 @@ class Summary:
 
 
 def predict_images(
-    bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings, shown: _Shown = lambda lines, _: lines
+    bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings, shown: _Shown = lambda items, *_: items
 ) -> Summary:
     """Predict the images that are not done yet, and bring manifest, tables and report up to date.
 
@@ -76,7 +76,7 @@ def predict_images(
         inputs: from :func:`~masksup_med.predict.discovery.find_images`.
         output_dir: made if need be.
         settings: see :class:`Settings`.
-        shown: passes the lines on and shows progress; it gets their number, too.
+        shown: passes items on and shows progress, as :func:`~masksup_med.predict.progress.shown`.
 
     Raises:
         SettingError: another run is writing there, the folder holds other files in the results' places, there is
@@ -90,10 +90,13 @@ def predict_images(
         results = _results(bundle, inputs, output_dir, manifest, settings)
         files = WholeFiles(results, bundle, settings.deidentify)
         job = Job(predictor, results, files, settings.overwrite)
+        slides = [found for found in inputs.images if found.kind == "slide"]
+        pictures = [found for found in inputs.images if found.kind != "slide"]
+        images = pictures + slides
         workers, batch_size = settings.workers or _workers(), settings.batch_size or _batch_size(predictor)
         try:
-            with closing(lines_of(job, inputs.images, workers, batch_size)) as lines:
-                for line in files.complete(inputs.images, shown(lines, len(inputs.images))):
+            with closing(_lines(job, pictures, slides, workers, batch_size, shown)) as lines:
+                for line in files.complete(images, shown(lines, len(images))):
                     if line is not None:
                         manifest.append(line)
                     summary.count(line)
@@ -106,6 +109,16 @@ def predict_images(
                 f"Interrupted: {summary.done} of {summary.images} images are done; the same command goes on from there."
             ) from None
     return summary
+
+
+def _lines(
+    job: Job, pictures: Sequence[Found], slides: Sequence[Found], workers: int, batch_size: int, shown: _Shown
+) -> Generator[Line | None]:
+    yield from lines_of(job, pictures, workers, batch_size)
+    if slides:
+        from masksup_med.predict.slides.job import lines_of_slides
+
+        yield from lines_of_slides(job, slides, workers, shown)
 
 
 def _check_segmentation(bundle: Bundle) -> None:

@@ -24,6 +24,7 @@ IMAGE_COLUMNS = [
     "height",
     "objects",
     "area_share",
+    "tissue_share",
     "mean_confidence",
     "flags",
     "error",
@@ -61,9 +62,9 @@ def test_a_row_for_each_image_and_each_object(tmp_path: Path) -> None:
     images = rows(tmp_path / IMAGES)
     assert list(images[0]) == IMAGE_COLUMNS
     assert [tuple(row.values()) for row in images] == [
-        ("a.png", "", "done", "40", "30", "2", "0.1", "0.9", "at_edge tiled", ""),
-        ("b/c, d.png", "", "done", "40", "30", "0", "0.0", "0.9", "nothing_found", ""),
-        ("e.png", "", "failed", "", "", "", "", "", "", 'Cannot read image e.png: it is "empty"; copy it again.'),
+        ("a.png", "", "done", "40", "30", "2", "0.1", "", "0.9", "at_edge tiled", ""),
+        ("b/c, d.png", "", "done", "40", "30", "0", "0.0", "", "0.9", "nothing_found", ""),
+        ("e.png", "", "failed", "", "", "", "", "", "", "", 'Cannot read image e.png: it is "empty"; copy it again.'),
     ]
     objects = rows(tmp_path / MEASUREMENTS)
     assert list(objects[0]) == OBJECT_COLUMNS
