@@ -17,9 +17,6 @@ from masksup_med.cli.arguments import positive
 if TYPE_CHECKING:
     from masksup_med.predict.run import Summary
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["add"]
 
 _OUTPUTS = ("masks", "overlays", "probabilities", "polygons", "dicom-seg")
@@ -33,7 +30,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "predict",
         help="predict folders of images: masks, overlays, measurements and a report",
         description="Predict images with a trained bundle. Folders are searched with their sub-folders for PNG, JPEG, "
-        "BMP, TIFF, NIfTI and DICOM files; results repeat their structure. The same command again does what is left.",
+        "BMP, TIFF, NIfTI and DICOM files and whole slides; results repeat their structure. The same command again "
+        "does what is left.",
         epilog="Exit codes: 0 all images are done; 1 nothing could be done; 2 wrong usage; 3 some images failed, which "
         "are listed at the end, in OUT/images.csv and in OUT/report.html.",
     )

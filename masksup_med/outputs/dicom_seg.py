@@ -35,10 +35,11 @@ _WITHOUT_PATIENT = [
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence"),
     *("DimensionOrganizationSequence",),
 ]
-_EMPTIED = [
+_EMPTIED = [  # where they are absent: highdicom wants them, and DICOM allows that nothing is in them
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 ]
+_PLANE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
 
 class Code(NamedTuple):
@@ -116,19 +117,20 @@ def write_segmentation(
 
 def _header(source: Path, deidentify: bool) -> Dataset:
     with open(source, "rb") as file:
-        if not deidentify:
-            return read_header(file)
-        header = read_header(file, list(_WITHOUT_PATIENT))
+        header = read_header(file, list(_WITHOUT_PATIENT) if deidentify else None)
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"  # which has the letters of all names: of patients, and of classes
     for keyword in _EMPTIED:
-        setattr(header, keyword, "")
+        if keyword not in header:
+            setattr(header, keyword, "")
     return header
 
 
 def _is_placed(header: Dataset) -> bool:
     """Whether the source says where in the patient its frames lie; endoscopes and most ultrasound do not."""
     functional = "PerFrameFunctionalGroupsSequence" in header
-    plane = "ImagePositionPatient" in header and int(header.get("NumberOfFrames") or 1) == 1
-    return "FrameOfReferenceUID" in header and (functional or plane)
+    plane = int(header.get("NumberOfFrames") or 1) == 1 and all(header.get(keyword) for keyword in _PLANE)
+    return bool(header.get("FrameOfReferenceUID")) and (functional or plane)
 
 
 def _segmentation(header: Dataset, labels: NDArray[np.uint8], segments: Sequence[Segment], model: Model) -> Dataset:
@@ -137,7 +139,7 @@ def _segmentation(header: Dataset, labels: NDArray[np.uint8], segments: Sequence
     logging.getLogger("highdicom").setLevel(logging.CRITICAL)  # its warnings quote names
     family = codes.cid7162.ArtificialIntelligence
     algorithm = hd.AlgorithmIdentificationSequence(
-        model.name[:64], family, model.version, parameters=dict(model.parameters)
+        model.name[:64], family, model.version[:64], parameters=dict(model.parameters)
     )
     descriptions = [
         hd.seg.SegmentDescription(
@@ -161,7 +163,7 @@ def _segmentation(header: Dataset, labels: NDArray[np.uint8], segments: Sequence
         instance_number=1,
         manufacturer="masksup-med",
         manufacturer_model_name=model.name[:64],
-        software_versions=model.version,
+        software_versions=model.version[:64],
         device_serial_number="1",
         content_description="Predicted, and not checked by a person",
     )
@@ -171,8 +173,9 @@ def _unplaced(header: Dataset, labels: NDArray[np.uint8], segments: Sequence[Seg
     """Segmentation of frames that lie nowhere in the patient: highdicom makes that of one, to which others are put."""
     single = copy.deepcopy(header)
     single.pop("FrameOfReferenceUID", None)
-    if "SliceThickness" not in single:  # without which highdicom cannot read a pixel's size again
-        single.pop("PixelSpacing", None)
+    if not single.get("SliceThickness"):  # without which highdicom cannot read a pixel's size again
+        for keyword in ("SliceThickness", "PixelSpacing"):
+            single.pop(keyword, None)
     # of classes that can have several frames, highdicom takes only those that say where these lie
     single.SOPClassUID = SecondaryCaptureImageStorage
     result = _segmentation(single, labels[:1], segments, model)

@@ -43,27 +43,26 @@ def write_ome_tiff(
         **{"PhysicalSizeX": mpp[0], "PhysicalSizeXUnit": "µm", "PhysicalSizeY": mpp[1], "PhysicalSizeYUnit": "µm"},
     }
     with atomic_path(path) as temporary, TiffWriter(temporary, ome=True, bigtiff=True) as tiff:
-        tiles = _tiles(_thinned_beside(bands, smaller))
+        tiles = _tiles(_thinned_beside(bands, height, smaller))
         tiff.write(tiles, shape=(height, width), dtype=np.uint8, subifds=levels, metadata=about, **options)
         level = np.concatenate(smaller)
         for _ in range(levels):
             tiff.write(_tiles([level]), shape=level.shape, dtype=np.uint8, subfiletype=1, metadata=None, **options)
-            level = _thinned(level)
+            level = _thinned(level, len(level))
 
 
 def _thinned_beside(
-    bands: Iterable[NDArray[np.uint8]], smaller: list[NDArray[np.uint8]]
+    bands: Iterable[NDArray[np.uint8]], height: int, smaller: list[NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.uint8]]:
     """Pass bands on, and keep them for the next level."""
     for band in bands:
-        smaller.append(_thinned(band))
+        smaller.append(_thinned(band, height))
         yield band
 
 
-def _thinned(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every fourth pixel of every fourth row, from the middle of the squares that they stand for."""
-    middle = _FACTOR // 2
-    rows, columns = (min(middle, length - 1) for length in classes.shape)
+def _thinned(classes: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """Every fourth pixel of every fourth row of a picture's band, from the middle of what they stand for."""
+    rows, columns = (min(_FACTOR // 2, length - 1) for length in (height, classes.shape[1]))
     return classes[rows::_FACTOR, columns::_FACTOR].copy()
 
 

@@ -40,7 +40,7 @@ def outline(region: NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> list
     Example::
 
         >>> outline(np.ones((1, 1), bool))[0].tolist()
-        [[0.5, 0.0], [1.0, 0.5], [0.5, 1.0], [0.0, 0.5], [0.5, 0.0]]
+        [[0.0, 0.5], [0.5, 0.0], [1.0, 0.5], [0.5, 1.0], [0.0, 0.5]]
     """
     lines = contour_generator(z=np.pad(region, 1).astype(np.float64), fill_type=FillType.OuterOffset)
     filled: Any = lines.filled(_LEVEL, np.inf)

@@ -39,8 +39,10 @@ _FILES = {
 }
 _FOLDERS = {
     "overlays": "the images with the contours of what was found",
-    "masks": "what was found, as pictures of the images' size in which 0 is background",
+    "masks": "what was found, on the images' own pixels: 0 is background",
     "probabilities": "how probable it is at each pixel, from 0 to 65535",
+    "polygons": "each object with its class and measurements, as GeoJSON for QuPath",
+    "dicom-seg": "DICOM segmentations of the DICOM files, with the patient's attributes unless deidentified",
 }
 _FLAGS = {
     "nothing_found": ("nothing found", "there may be nothing to find, or the model has missed it"),
