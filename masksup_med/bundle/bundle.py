@@ -114,7 +114,7 @@ class Bundle:
         except (KeyError, TypeError, ValueError):
             file = self.folder / "configs" / "metadata.json"
             raise SettingError(
-                f"{file} has no codes for all classes in dicom_segments; add them as docs/predict.md shows, or leave "
+                f"{file} has no codes for all classes in dicom_segments; add them as docs/formats.md shows, or leave "
                 "out dicom-seg."
             ) from None
 

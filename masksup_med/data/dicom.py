@@ -43,6 +43,7 @@ _DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # t
 _LONGEST = 1 << 20  # bytes of a deflated header
 _JPEG_END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _EXPORT = "export the picture as PNG"
+_INSTALL = 'pip install "masksup-med[dicom]"'
 _PYDICOM = re.compile(r"(high|py)dicom(\.|$)")
 _lock = threading.Lock()
 
@@ -161,8 +162,7 @@ def _decode(file: BinaryIO, header: Dataset, frame: int) -> NDArray[Any]:
     """Decode the pixels of a frame, at the first of which the file stands: integers, (H, W) or (H, W, 3) of RGB."""
     with withheld("its header is incomplete or damaged"):
         decoder = _decoder(header)
-    packages = _packages(decoder)
-    remedy = f"{COPY_AGAIN}, or try: pip install {packages}" if packages else COPY_AGAIN
+    remedy = f"{COPY_AGAIN}, or try: {_INSTALL}" if _is_missing(decoder) else COPY_AGAIN
     with withheld("its pixel data is incomplete or cannot be decoded", remedy):
         options = _to_pixels(file, header)
         options |= _plugin(decoder, _encoded(file, options, frame), header)
@@ -215,22 +215,19 @@ def _decoder(header: Dataset) -> Decoder:
         name = syntax.name if syntax.name != str(syntax) else "an unknown transfer syntax"
         raise Refusal(f"its pixels are stored in {name}", _EXPORT) from None
     if not decoder.is_available:
-        raise Refusal(f"no decoder of {syntax.name} is installed", f"pip install {_packages(decoder)}, or {_EXPORT}")
+        raise Refusal(f"no decoder of {syntax.name} is installed", f"{_INSTALL}, or {_EXPORT}")
     highest = header.BitsStored - 1
     if decoder.is_native and header.BitsAllocated > header.BitsStored and header.get("HighBit", highest) != highest:
         raise Refusal("its pixels do not begin at the lowest bit", _EXPORT)
     return decoder
 
 
-def _packages(decoder: Decoder) -> str:
-    """Return what to install to decode a transfer syntax, or more kinds of it; "" where nothing is missing."""
+def _is_missing(decoder: Decoder) -> bool:
+    """Whether the extra has a decoder of a transfer syntax that is not installed."""
     from pydicom import uid
 
-    if decoder.UID in uid.JPEGLSTransferSyntaxes:
-        return "pyjpegls"
-    if decoder.UID in uid.JPEG2000TransferSyntaxes:
-        return "pylibjpeg pylibjpeg-openjpeg"
-    return "pylibjpeg pylibjpeg-libjpeg" if decoder.UID in uid.JPEGTransferSyntaxes else ""
+    jpegs = *uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes
+    return decoder.UID in jpegs and not {"pylibjpeg", "pyjpegls"} & set(decoder.available_plugins)
 
 
 def _plugin(decoder: Decoder, encoded: bytes | None, header: Dataset) -> dict[str, Any]:
