@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import warnings
 from collections import Counter
@@ -105,7 +104,6 @@ def _run(args: argparse.Namespace) -> int:
 def _quiet_readers() -> None:
     """Keep readers' own warnings off the terminal: what is wrong with a file is said once, in a sentence."""
     warnings.filterwarnings("ignore", module="PIL")
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def _say_plan(plan: Iterator[tuple[str, str]], as_json: bool) -> int:

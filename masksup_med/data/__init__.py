@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from masksup_med.data.datalist import check_datalist, datalist_digest, load_datalist, part, save_datalist
@@ -31,6 +32,9 @@ __all__ = [
     "save_datalist",
     "split_by_group",
 ]
+
+for _name in ("tifffile", "nibabel.global"):  # what they log may quote a file, and is in the error if it matters
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def __getattr__(name: str) -> Any:

@@ -65,6 +65,11 @@ def naming(kind: str, path: str | os.PathLike[str]) -> Iterator[None]:
     except Refusal as refusal:
         reason, remedy = refusal.args
         raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; {remedy}.") from refusal.__cause__
+    except MemoryError as error:
+        message = (
+            f"Cannot read {kind} {Path(path)}: it takes more memory than there is; {COPY_AGAIN}, or close programs."
+        )
+        raise DataError(message) from error
     except Exception as error:  # decoders answer damaged bytes with nearly any class of error
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"Cannot read {kind} {Path(path)}: {reason}; replace or repair it.") from error

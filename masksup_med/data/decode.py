@@ -165,8 +165,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
         if is_dicom(start):  # before TIFF, whose header some DICOM files carry in front
             yield DicomFile(file)
         elif start[:4] in _TIFF_MAGIC:
-            with TiffFile(file) as tiff:
-                yield _checked_page(tiff)
+            with withheld("its header is damaged"):
+                tiff = TiffFile(file)
+                page = _checked_page(tiff)
+            yield page
         elif nifti := as_nifti(file, start):
             yield nifti
         else:

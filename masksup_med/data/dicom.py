@@ -41,6 +41,7 @@ _TAGS = [
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66."  # and 4 for segmentations, 7 for label maps, 3 and 5 for others
 _DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # transfer syntaxes
 _LONGEST = 1 << 20  # bytes of a deflated header
+_SMALLEST = 64  # bytes of a compressed frame: the header of RLE
 _JPEG_END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _EXPORT = "export the picture as PNG"
 _INSTALL = 'pip install "masksup-med[dicom]"'
@@ -59,8 +60,7 @@ class DicomFile:
     kind = "DICOM"
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._header = _read(file)
-        self._pixels = self._file.tell()
+        self._file, self._header, self._pixels = _read(file)
 
     def frames(self) -> int:
         """How many pictures it holds."""
@@ -88,11 +88,11 @@ class DicomFile:
 
 
 @withheld("its header is incomplete or damaged")
-def _read(file: BinaryIO) -> tuple[BinaryIO, Dataset]:
+def _read(file: BinaryIO) -> tuple[BinaryIO, Dataset, int]:
     """Parse the header, and check that it is that of pictures of a kind and size that can be read.
 
     Returns:
-        A file that is not deflated, at its pixels, and the header.
+        A file that is not deflated, the header, and where the pixels begin.
     """
     deflated, header = _is_deflated(file), read_header(file, _TAGS)
     if str(header.get("SOPClassUID")).startswith(_SEGMENTATION):
@@ -105,14 +105,18 @@ def _read(file: BinaryIO) -> tuple[BinaryIO, Dataset]:
     if min(header.Rows, header.Columns, frames) < 1:
         raise ValueError
     check_area(header.Columns, header.Rows)
+    size = frames * header.Rows * header.Columns * header.SamplesPerPixel * header.BitsAllocated // 8
     if deflated:
-        size = frames * header.Rows * header.Columns * header.SamplesPerPixel * header.BitsAllocated // 8
         check_volume(size)
         file = _inflated(file, _LONGEST + size)
         header = _parse(file, _TAGS)
-    elif frames > max(1, os.fstat(file.fileno()).st_size // 8):  # each is in a fragment with a header of 8 bytes
-        raise ValueError
-    return file, header
+    pixels = file.tell()
+    if frames > 1:
+        if header.file_meta.TransferSyntaxUID.is_compressed:
+            size = frames * _SMALLEST
+        if size * 2 // 3 > file.seek(0, os.SEEK_END):  # as little as YBR_FULL_422 takes
+            raise ValueError
+    return file, header, pixels
 
 
 def read_header(file: BinaryIO, tags: list[Any] | None = None) -> Dataset:

@@ -27,6 +27,7 @@ NIFTI_START = 540  # bytes of the longer header
 _GZIP_MAGIC = b"\x1f\x8b"
 _FARTHEST = 1 << 24  # extensions between header and pixels take kilobytes; a bomb would have gigabytes skipped
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micron
+_DEFLATE = 1032  # bytes, at most, that one byte stands for
 _DAMAGED = "it is cut short or damaged"
 _lock = threading.Lock()
 _latest: dict[tuple[int, ...], list[NDArray[np.uint8]]] = {}  # of the last stack, which is read as a whole
@@ -80,11 +81,16 @@ class NiftiFile:
 
     def __init__(self, stream: BinaryIO, header: bytes, order: str, status: os.stat_result) -> None:
         self._stream, self._bytes, self._order = stream, header, order
+        self._most_bytes = status.st_size * (_DEFLATE if isinstance(stream, gzip.GzipFile) else 1)
         self._identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def frames(self) -> int:
         """How many pictures it holds."""
-        return _grid(self.header())[2]
+        header = self.header()
+        frames = _grid(header)[2]
+        if math.prod(_shape(header)) * header.get_data_dtype().itemsize > self._most_bytes and frames > 1:
+            raise Refusal(_DAMAGED, COPY_AGAIN)
+        return frames
 
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, from the header."""

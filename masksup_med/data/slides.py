@@ -33,6 +33,7 @@ __all__ = ["DicomLevel", "Slide", "dicom_level", "is_tiff_slide"]
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _INSTALL = 'pip install "masksup-med[slides]"'
 _WHITE = 255
+_LARGEST_TILE = 1 << 26  # pixels
 _MPP = (0.05, 20)  # of microscopes; TIFF files may tell the resolution of a printer instead
 
 
@@ -86,6 +87,7 @@ class Slide:
         self._path = path
         with naming("slide", path):
             self._slide = _opened(path)
+            _check_tiles(self._slide.properties)
             self.size: tuple[int, int] = self._slide.dimensions
             self.mpp = _mpp(self._slide.properties)
 
@@ -141,6 +143,15 @@ def _opened(path: Path) -> Any:
         return OpenSlide(os.fspath(path))
     except OpenSlideError:  # whose text may quote the file
         raise Refusal("OpenSlide cannot read it", f"{COPY_AGAIN}, or convert it to a pyramidal TIFF") from None
+
+
+def _check_tiles(properties: Any) -> None:
+    """Refuse tiles that memory would not suffice for: OpenSlide ends the process then, without an error."""
+    for name, width in properties.items():
+        if name.endswith(".tile-width"):
+            height = properties.get(name.replace("width", "height"), "1")
+            if int(width) * int(height) > _LARGEST_TILE:
+                raise Refusal(f"its tiles have {width} × {height} pixels", COPY_AGAIN)
 
 
 def _mpp(properties: Any) -> tuple[float, float]:

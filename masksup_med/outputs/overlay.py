@@ -20,6 +20,7 @@ __all__ = ["CLASS_COLOURS", "LABEL_COLOUR", "draw_overlay", "write_picture"]
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every kind of colour vision. Sky blue and
 # yellow come first because they also stand out from mucosa and from haematoxylin-eosin.
+_LONGEST = 65_500  # side of a JPEG, in libjpeg
 LABEL_COLOUR = (240, 228, 66)
 CLASS_COLOURS = ((86, 180, 233), (0, 158, 115), (204, 121, 167), (0, 114, 178), (230, 159, 0), (213, 94, 0))
 
@@ -70,8 +71,11 @@ def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8] | NDA
     """
     file = io.BytesIO()
     kind = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
+    image = Image.fromarray(picture)
+    if kind == "JPEG":
+        image.thumbnail((_LONGEST, _LONGEST))  # if it is longer
     # fast compression, since masks are small anyway; thin coloured outlines do not survive halved colour
-    Image.fromarray(picture).save(file, kind, quality=92, subsampling=0, compress_level=1)
+    image.save(file, kind, quality=92, subsampling=0, compress_level=1)
     with atomic_path(path) as temporary:
         temporary.write_bytes(file.getbuffer())
     return hashlib.sha256(file.getbuffer()).hexdigest()

@@ -50,7 +50,7 @@ class WholeFiles:
             OSError: nothing can be written any more.
         """
         waiting: list[tuple[Found, Line]] = []
-        for found, line in zip(images, lines, strict=False):
+        for line, found in zip(lines, images, strict=False):  # lines first, so that they come to their end
             if line is None or not self._results.paths_of_file(found):
                 yield line
                 continue

@@ -15,13 +15,13 @@ __all__ = ["changed_bundle", "new_weights", "untrained_bundle"]
 
 
 def untrained_bundle(folder: Path) -> Path:
-    """Copy the bundle of polyps, for pictures of 64 x 64, with tiles above 10,000 pixels."""
+    """Copy the bundle of polyps, for pictures of 64 x 64, with tiles above 10,000 pixels; it takes slides, too."""
     config = copy_bundle("polyp_masksup", folder) / "configs" / "inference.yaml"
     text = config.read_text()
     for setting, value in (("image_size", "[64, 64]"), ("max_pixels", "10_000")):
         text, found = re.subn(rf"(?m)^{setting}: .*", f"{setting}: {value}", text)
         assert found == 1
-    config.write_text(text)
+    config.write_text(f"{text}\nmpp: 0.5\n")
     new_weights(folder, 0)
     return folder
 

@@ -102,3 +102,9 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_picture(path, grey(square()))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_overlays_longer_than_a_jpeg_can_be_are_reduced(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.jpg", np.zeros((4, 70_000, 3), np.uint8))
+    with Image.open(tmp_path / "a.jpg") as file:
+        assert file.size == (65_500, 4)

@@ -81,7 +81,7 @@ def test_thresholding_gives_the_slide_back(bright: Path, tmp_path: Path, width: 
     assert (line["width"], line["height"]) == (width, height) and line["tissue_share"] == 1
     assert line["pixel_size_mm"] == [MPP / 1000] * 2 and "tiled" in line["flags"]
     assert line["area_share"] == pytest.approx(brightness(picture).mean(), abs=1e-6)
-    assert not (tmp_path / "out" / ".slides").exists() or not list((tmp_path / "out" / ".slides").iterdir())
+    assert not (tmp_path / "out" / ".slides").exists()
 
 
 def test_objects_and_polygons_are_those_of_the_whole_picture(bright: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_tiles_of_another_model_are_not_taken(bright: Path, tmp_path: Path, monk
     darker = brightness_bundle(tmp_path / "darker", gain=-20, mpp=MPP, max_pixels=SIDE**2)
     assert run(darker, tmp_path / "in", tmp_path / "out") == 0
     assert (mask_of(tmp_path / "out") != brightness(picture)).mean() > 0.99
-    assert not list((tmp_path / "out" / ".slides").iterdir())
+    assert not (tmp_path / "out" / ".slides").exists()
 
 
 def refused(bundle: Path, inputs: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -69,6 +69,7 @@ def lines_of_slides(job: Job, slides: Iterable[Found], workers: int, shown: _Sho
             yield job.failed(found, sha256, error, time.perf_counter() - start)
         else:
             yield line | {"seconds": round(time.perf_counter() - start, 4)}
+    shutil.rmtree(job.results.output_dir / _TILES, ignore_errors=True)  # those of slides that have changed since
 
 
 def _predicted(job: Job, found: Found, sha256: str, slide: Slide, workers: int, shown: _Shown) -> Line:
@@ -81,7 +82,8 @@ def _predicted(job: Job, found: Found, sha256: str, slide: Slide, workers: int, 
     overview = slide.overview(_OVERVIEW)
     grid = grid_of(slide.size, slide.mpp, bundle.mpp, bundle.max_pixels)
     tiles = grid.with_tissue(tissue_in(overview))
-    folder, store = _store(job, found, sha256, grid)
+    folder = _folder(job, found, sha256, grid)
+    store = TileStore(folder)
     todo = [number for number in tiles if not store.has(number)]
     _predict_tiles(job, slide, grid, todo, store, workers, lambda items: shown(items, len(todo), found.key, "tile"))
     seen = _Seen(Assembled(grid, tiles, store, job.predictor, slide.size), len(bundle.classes))
@@ -90,13 +92,10 @@ def _predicted(job: Job, found: Found, sha256: str, slide: Slide, workers: int, 
     return line | {"tissue_share": round(len(tiles) / len(grid.tiles), 4)}
 
 
-def _store(job: Job, found: Found, sha256: str, grid: Grid) -> tuple[Path, TileStore]:
-    """The folder of all tiles of a slide, and the store in it of those from this slide, model and grid."""
+def _folder(job: Job, found: Found, sha256: str, grid: Grid) -> Path:
+    """The folder for tiles from this slide, whatever its name, by this model."""
     identity = json.dumps([job.results.identity(found, sha256), grid])
-    folder = (
-        job.results.output_dir / _TILES / hashlib.sha256(found.key.encode(errors="surrogateescape")).hexdigest()[:16]
-    )
-    return folder, TileStore(folder / hashlib.sha256(identity.encode()).hexdigest()[:16])
+    return job.results.output_dir / _TILES / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _predict_tiles(
