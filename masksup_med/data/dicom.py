@@ -42,6 +42,7 @@ _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66."  # and 4 for segmentations, 7 for 
 _DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # transfer syntaxes
 _LONGEST = 1 << 20  # bytes of a deflated header
 _SMALLEST = 64  # bytes of a compressed frame: the header of RLE
+_RLE = 64  # bytes, at most, that one byte stands for
 _JPEG_END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _EXPORT = "export the picture as PNG"
 _INSTALL = 'pip install "masksup-med[dicom]"'
@@ -192,7 +193,7 @@ def _to_pixels(file: BinaryIO, header: Dataset) -> dict[str, Any]:
 def _encoded(file: BinaryIO, options: dict[str, Any], frame: int) -> bytes | None:
     """The bytes of a frame as they are encoded, None for pixels that are not; the file stays where it is.
 
-    Some decoders make up what is missing of a JPEG, so that its end must be there.
+    Some decoders make up what is missing of a JPEG, so that its end must be there; RLE must be long enough.
     """
     from pydicom.encaps import get_frame
     from pydicom.uid import RLELossless
@@ -203,7 +204,11 @@ def _encoded(file: BinaryIO, options: dict[str, Any], frame: int) -> bytes | Non
     frames, offsets = options["number_of_frames"], options.get("extended_offsets")
     encoded = get_frame(file, frame, number_of_frames=frames, extended_offsets=offsets)
     file.seek(start)
-    if options["transfer_syntax_uid"] != RLELossless and _JPEG_END not in encoded[-16:]:
+    if options["transfer_syntax_uid"] == RLELossless:
+        is_whole = options["rows"] * options["columns"] * options["samples_per_pixel"] <= _RLE * len(encoded)
+    else:
+        is_whole = _JPEG_END in encoded[-16:]
+    if not is_whole:
         raise ValueError
     return encoded
 
