@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import re
 import threading
@@ -42,6 +43,7 @@ _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66."  # and 4 for segmentations, 7 for 
 _DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # transfer syntaxes
 _LONGEST = 1 << 20  # bytes of a deflated header
 _SMALLEST = 64  # bytes of a compressed frame: the header of RLE
+_BITS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 _RLE = 64  # bytes, at most, that one byte stands for
 _JPEG_END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _EXPORT = "export the picture as PNG"
@@ -106,7 +108,8 @@ def _read(file: BinaryIO) -> tuple[BinaryIO, Dataset, int]:
     if min(header.Rows, header.Columns, frames) < 1:
         raise ValueError
     check_area(header.Columns, header.Rows)
-    size = frames * header.Rows * header.Columns * header.SamplesPerPixel * header.BitsAllocated // 8
+    # a damaged attribute may be several numbers
+    size = frames * math.prod(int(header.get(name)) for name in _BITS) // 8
     if deflated:
         check_volume(size)
         file = _inflated(file, _LONGEST + size)
