@@ -77,8 +77,14 @@ def _outputs(text: str) -> tuple[str, ...]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from masksup_med.errors import SettingError
     from masksup_med.predict.discovery import find_images
 
+    if args.deidentify and "dicom-seg" not in args.outputs:
+        raise SettingError(
+            "--deidentify is for DICOM segmentations, and they are not among --outputs; add dicom-seg, or leave it "
+            "out: no other result holds attributes of patients."
+        )
     _quiet_readers()
     output = Path(args.output).expanduser()
     inputs = find_images(args.input, output)

@@ -16,35 +16,26 @@ Example::
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import TiffPage
 
-from masksup_med.data._refusals import COPY_AGAIN, Refusal, check_area, naming, too_large, withheld
+from masksup_med.data._raster import Raster, upright
+from masksup_med.data._refusals import COPY_AGAIN, Refusal, check_area, naming, too_large
 from masksup_med.data.dicom import DicomFile, is_dicom
 from masksup_med.data.nifti import NIFTI_START, NiftiFile, as_nifti
+from masksup_med.data.tiff import TIFF_STARTS, decode_page, open_page, page_orientation
 
 __all__ = ["frames", "image_size", "pixel_size", "read_image", "read_label"]
 
 _Source: TypeAlias = TiffPage | ImageFile.ImageFile | DicomFile | NiftiFile
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# CVC-ClinicDB's frames are (MINISBLACK, 3): colour, whatever their tag says.
-_TIFF_KINDS = {
-    (PHOTOMETRIC.MINISBLACK, 1),
-    (PHOTOMETRIC.MINISWHITE, 1),
-    (PHOTOMETRIC.PALETTE, 1),
-    (PHOTOMETRIC.MINISBLACK, 3),
-    (PHOTOMETRIC.RGB, 3),
-    (PHOTOMETRIC.RGB, 4),
-}
 
 
 def read_image(path: str | os.PathLike[str], frame: int | None = None) -> NDArray[np.uint8]:
@@ -117,7 +108,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         if isinstance(source, DicomFile | NiftiFile):
             return source.size()
         if isinstance(source, TiffPage):
-            size, orientation = (source.imagewidth, source.imagelength), _tiff_orientation(source)
+            size, orientation = (source.imagewidth, source.imagelength), page_orientation(source)
         else:
             size, orientation = source.size, _exif_orientation(source)
     return size[::-1] if orientation in (5, 6, 7, 8) else size
@@ -147,14 +138,6 @@ def frames(path: str | os.PathLike[str]) -> int:
         return _frames(source)
 
 
-class _Raster(NamedTuple):
-    """What a file holds, upright: samples (H, W, C), C = 1 to 4 for grey, grey + alpha, RGB, RGB + alpha."""
-
-    samples: NDArray[Any]  # bool, uint8 or uint16
-    palette: NDArray[np.uint8] | None = None  # (N, 3)
-    doubt: str = ""  # why the samples may not be the numbers a label was drawn with
-
-
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
     with open(path, "rb") as file:
@@ -164,11 +147,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
             raise Refusal("it is empty", COPY_AGAIN)
         if is_dicom(start):  # before TIFF, whose header some DICOM files carry in front
             yield DicomFile(file)
-        elif start[:4] in _TIFF_MAGIC:
-            with withheld("its header is damaged"):
-                tiff = TiffFile(file)
-                page = _checked_page(tiff)
-            yield page
+        elif start[:4] in TIFF_STARTS:
+            yield open_page(file)
         elif nifti := as_nifti(file, start):
             yield nifti
         else:
@@ -190,10 +170,10 @@ def _checked_frame(source: _Source, frame: int | None) -> int:
     return (frame or 1) - 1
 
 
-def _decode(source: _Source, frame: int) -> _Raster:
+def _decode(source: _Source, frame: int) -> Raster:
     if isinstance(source, TiffPage):
-        return _decode_tiff(source)
-    return _decode_pillow(source) if isinstance(source, ImageFile.ImageFile) else _Raster(source.picture(frame))
+        return decode_page(source)
+    return _decode_pillow(source) if isinstance(source, ImageFile.ImageFile) else Raster(source.picture(frame))
 
 
 def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
@@ -207,13 +187,13 @@ def _open_pillow(file: BinaryIO) -> ImageFile.ImageFile:
     return image
 
 
-def _decode_pillow(image: ImageFile.ImageFile) -> _Raster:
+def _decode_pillow(image: ImageFile.ImageFile) -> Raster:
     stored = str(image.tile)  # raw modes such as "RGB;16B"; gone once the pixels are loaded
     samples = np.array(image.convert("RGB") if image.mode == "CMYK" else image)
     samples = samples if samples.ndim == 3 else samples[..., None]
     reduced = ";16" in stored and samples.dtype == np.uint8
-    return _Raster(
-        _upright(samples, _exif_orientation(image)),
+    return Raster(
+        upright(samples, _exif_orientation(image)),
         _pillow_palette(image),
         "it has 16-bit colours" if reduced else "",
     )
@@ -228,54 +208,6 @@ def _pillow_palette(image: Image.Image) -> NDArray[np.uint8] | None:
     return palette
 
 
-def _decode_tiff(page: TiffPage) -> _Raster:
-    with withheld("its pixels are damaged, or no picture that can be decoded"):
-        samples = page.asarray()
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    elif page.axes == "SYX":
-        samples = np.moveaxis(samples, 0, -1)
-    if (inverted := page.photometric == PHOTOMETRIC.MINISWHITE) and samples.dtype != bool:
-        samples = np.iinfo(samples.dtype).max - samples
-    elif inverted:
-        samples = ~samples
-    palette = None if page.photometric != PHOTOMETRIC.PALETTE else _tiff_palette(page)
-    doubt = "its TIFF tag says that 0 is white" if inverted else ""
-    return _Raster(_upright(samples, _tiff_orientation(page)), palette, doubt)
-
-
-def _tiff_palette(page: TiffPage) -> NDArray[np.uint8]:
-    colours = np.asarray(page.colormap).T
-    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)  # some programs store 0 to 255
-
-
-def _checked_page(tiff: TiffFile) -> TiffPage:
-    """The only page of a TIFF, if it is a picture that this module reads right, and complete."""
-    remedy = "save it as a single 8-bit or 16-bit grey or RGB picture"
-    if len(tiff.pages) != 1:
-        raise Refusal(f"it holds {len(tiff.pages)} pages", remedy)
-    page = tiff.pages.first
-    if (page.photometric, page.samplesperpixel) not in _TIFF_KINDS or page.imagedepth != 1:
-        kind = getattr(page.photometric, "name", page.photometric)
-        raise Refusal(f"it is a TIFF of kind {kind} with {page.samplesperpixel} samples per pixel", remedy)
-    if page.dtype not in (bool, np.uint8, np.uint16) or page.bitspersample not in (1, 8, 16):
-        raise Refusal(f"it holds {page.bitspersample}-bit samples of type {page.dtype}", remedy)
-    check_area(page.imagewidth, page.imagelength)
-    if not _is_complete(page, tiff.filehandle.size):
-        raise Refusal("it is cut short", COPY_AGAIN)
-    return page
-
-
-def _is_complete(page: TiffPage, file_size: int) -> bool:
-    """Whether all strips or tiles are in the file; tifffile fills absent ones with zeros."""
-    ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-    if not ends or max(ends) > file_size or 0 in page.databytecounts:
-        return False
-    if page.compression == COMPRESSION.NONE:
-        return sum(page.databytecounts) >= page.size * page.bitspersample // 8
-    return len(ends) >= math.prod(page.chunked)
-
-
 def _eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
     if samples.dtype == np.uint16:
         return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -288,19 +220,3 @@ def _exif_orientation(image: Image.Image) -> int:
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF that no parser understands turns no picture, in any viewer
         return 1
-
-
-def _tiff_orientation(page: TiffPage) -> int:
-    tag = page.tags.get(ExifTags.Base.Orientation)
-    return 1 if tag is None else tag.value
-
-
-def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn (H, W, C) samples as the EXIF standard's orientations 2 to 8 ask; others leave it as it is."""
-    if orientation in (5, 6, 7, 8):
-        samples = samples.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
-    return samples

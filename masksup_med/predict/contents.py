@@ -11,11 +11,11 @@ from typing import NamedTuple
 from masksup_med.data.decode import frames
 from masksup_med.data.dicom import is_dicom
 from masksup_med.data.slides import dicom_level, is_tiff_slide
+from masksup_med.data.tiff import TIFF_STARTS
 from masksup_med.errors import MaskSupError
 
 __all__ = ["Contents", "contents_of", "is_dicom_file"]
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NIFTI = (b"\x1f\x8b", b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # gzip, and header sizes
 _DIRECTORY = re.compile(rb"1\.2\.840\.10008\.1\.3\.10(?![\d.])")  # of a DICOM disk: a list of its files
 _START = 512
@@ -37,7 +37,7 @@ def contents_of(path: Path) -> Contents:
         if is_dicom(start):
             level = dicom_level(path)
             return Contents("dicom", frames(path)) if level is None else Contents("slide", 1, *level)
-        if start.startswith(_TIFF):
+        if start.startswith(TIFF_STARTS):
             return Contents("slide" if is_tiff_slide(path) else "picture")
         return Contents("nifti", frames(path)) if start.startswith(_NIFTI) else Contents()
     except (MaskSupError, OSError):

@@ -167,6 +167,13 @@ def test_deidentify_holds_for_what_was_written_before(
     assert predicted(bright, half_way, capsys) == 6
 
 
+def test_deidentify_is_for_segmentations(bright: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dicom(tmp_path / "in" / "a.dcm", grey(1))
+    assert run(bright, tmp_path / "in", tmp_path / "out", "--deidentify", "--outputs", "masks") == 1
+    assert "they are not among --outputs; add dicom-seg" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_are_nowhere_but_in_segmentations(half_way: Path) -> None:
     holding = {path.name for path in (half_way / "out").rglob("*") if path.is_file() and b"SECRET" in path.read_bytes()}
     assert holding == {"a.dcm", "b.dcm"}

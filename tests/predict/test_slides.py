@@ -210,7 +210,7 @@ def test_a_run_goes_on_with_the_next_tile(
 def test_tiles_of_another_model_are_not_taken(bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiff_slide(tmp_path / "in" / "slide.tif", picture := blobs(300, 200), MPP)
     with monkeypatch.context() as patch:
-        patch.setattr(slides_job, "_written", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(slides_job, "write_results", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(bright, tmp_path / "in", tmp_path / "out") == 130
     darker = brightness_bundle(tmp_path / "darker", gain=-20, mpp=MPP, max_pixels=SIDE**2)
     assert run(darker, tmp_path / "in", tmp_path / "out") == 0
