@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +53,8 @@ class Results:
         self._names = names
         self._outputs = outputs
         self._deidentify = deidentify
+        self._files_done: dict[tuple[str, str], bool] = {}
+        self._lock = threading.Lock()
 
     def identity(self, found: Found, sha256: str | None) -> Line:
         """What decides whether the results of an image still hold, for a file with this hash."""
@@ -66,10 +69,16 @@ class Results:
     def are_done(self, found: Found, sha256: str) -> bool:
         """Whether an image is done: the same input, settings and weights, and all results are on disk as written.
 
-        Images of one file with results of the whole file are done together, or none of them is.
+        Images of one file with results of the whole file are done together, or none of them is; that is looked at once
+        in a run, for the first of them.
         """
-        images = found.of_file() if self.paths_of_file(found) else [found]
-        return all(self._is_done(image, sha256) for image in images)
+        if not self.paths_of_file(found):
+            return self._is_done(found, sha256)
+        with self._lock:
+            if (found.file, sha256) not in self._files_done:
+                done = all(self._is_done(image, sha256) for image in found.of_file())
+                self._files_done[found.file, sha256] = done
+            return self._files_done[found.file, sha256]
 
     def _is_done(self, found: Found, sha256: str) -> bool:
         line = self.manifest.get(found.key) or {}

@@ -7,4 +7,4 @@ from masksup_med.predict.results import OUTPUTS
 
 
 def test_outputs_are_those_that_can_be_written() -> None:
-    assert predict._OUTPUTS == tuple(OUTPUTS)
+    assert tuple(OUTPUTS) == predict._OUTPUTS

@@ -19,6 +19,7 @@ from pydicom.pixels import get_decoder
 
 from masksup_med.bundle import Bundle
 from masksup_med.cli import main
+from masksup_med.predict import results
 from masksup_med.predict.discovery import find_images
 from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.run import Settings, predict_images
@@ -154,6 +155,17 @@ def test_a_file_is_done_again_as_a_whole(bright: Path, half_way: Path, capsys: p
     assert predicted(bright, half_way, capsys) == 3
     (out / "masks/b/1.png").unlink()
     assert predicted(bright, half_way, capsys, "--outputs", "masks") == 1  # a mask has no other frames
+
+
+def test_that_a_file_is_done_is_looked_at_once(
+    bright: Path, half_way: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each frame of a long loop would have the results of all others read."""
+    looked: list[Path] = []
+    sha256_of = results.sha256_of
+    monkeypatch.setattr(results, "sha256_of", lambda path: looked.append(path) or sha256_of(path))
+    assert predicted(bright, half_way, capsys) == 0
+    assert len([path for path in looked if path.suffix == ".png"]) == 6
 
 
 def test_deidentify_holds_for_what_was_written_before(
