@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,10 +135,11 @@ def planned(bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings
     """What :func:`predict_images` would do, without doing it: each image, and ``predict``, ``done`` or its problem."""
     with closing(Manifest(output_dir / MANIFEST, read_only=True)) as manifest:
         results = _results(bundle, inputs, output_dir, manifest, settings)
+        digest = lru_cache(maxsize=1)(sha256_of)  # all frames of a file have one, and come one after the other
         for found in inputs.images:
             problem, done = found.problem, False
             try:
-                done = not problem and not settings.overwrite and results.are_done(found, sha256_of(found.path))
+                done = not problem and not settings.overwrite and results.are_done(found, digest(found.path))
             except OSError as error:
                 problem = f"cannot be opened ({error.strerror}); allow reading it"
             yield found.key, problem or ("done" if done else "predict")
