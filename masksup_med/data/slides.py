@@ -19,14 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tifffile import TiffFile
+from tifffile import PLANARCONFIG, TiffFile
 
 from masksup_med.data._refusals import COPY_AGAIN, Refusal, naming, withheld
 from masksup_med.data.dicom import read_header
+from masksup_med.data.tiff import TIFF_STARTS
 
 __all__ = ["DicomLevel", "Slide", "dicom_level", "is_tiff_slide"]
 
@@ -34,6 +36,8 @@ _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _INSTALL = 'pip install "masksup-med[slides]"'
 _WHITE = 255
 _LARGEST_TILE = 1 << 26  # pixels
+_MOST_PIXELS = 1 << 25  # that are read at once
+_MICRONS = {"nm": 0.001, "µm": 1.0, "mm": 1000.0, "cm": 10_000.0}
 _MPP = (0.05, 20)  # of microscopes; TIFF files may tell the resolution of a printer instead
 
 
@@ -89,7 +93,7 @@ class Slide:
             self._slide = _opened(path)
             _check_tiles(self._slide.properties)
             self.size: tuple[int, int] = self._slide.dimensions
-            self.mpp = _mpp(self._slide.properties)
+            self.mpp = _mpp(self._slide.properties, _ome_mpp(path))
 
     def __enter__(self) -> Slide:
         return self
@@ -119,6 +123,8 @@ class Slide:
         width, height = self._slide.level_dimensions[level]
         x, y = min(int(left / step), width - 1), min(int(top / step), height - 1)
         count = max(1, min(math.ceil(right / step), width) - x), max(1, min(math.ceil(bottom / step), height) - y)
+        if count[0] * count[1] > _MOST_PIXELS and max(size) > 1:
+            return self._halves(box, size)
         with naming("slide", self._path), withheld("it is damaged"):
             stored = self._slide.read_region((round(x * step), round(y * step)), level, count)
         on_white = Image.new("RGB", count, (_WHITE,) * 3)
@@ -126,6 +132,20 @@ class Slide:
         ends = min(right / step - x, count[0]), min(bottom / step - y, count[1])
         inside = (min(left / step - x, ends[0] - 0.5), min(top / step - y, ends[1] - 0.5), *ends)
         return np.asarray(on_white.resize(size, Image.Resampling.BILINEAR, inside))
+
+    def _halves(self, box: Sequence[float], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Read a part that is too large to be in memory before it is resampled."""
+        (left, top, right, bottom), (width, height) = box, size
+        if width >= height:
+            middle = left + (right - left) * (width // 2) / width
+            boxes = (left, top, middle, bottom), (middle, top, right, bottom)
+            parts = [self.region(boxes[0], (width // 2, height)), self.region(boxes[1], (width - width // 2, height))]
+            return np.concatenate(parts, axis=1)
+        middle = top + (bottom - top) * (height // 2) / height
+        boxes = (left, top, right, middle), (left, middle, right, bottom)
+        return np.concatenate(
+            [self.region(boxes[0], (width, height // 2)), self.region(boxes[1], (width, height - height // 2))]
+        )
 
     def overview(self, longest: int) -> NDArray[np.uint8]:
         """The whole slide, its longer side not above a number of pixels; shape (h, w, 3)."""
@@ -154,9 +174,32 @@ def _check_tiles(properties: Any) -> None:
                 raise Refusal(f"its tiles have {width} × {height} pixels", COPY_AGAIN)
 
 
-def _mpp(properties: Any) -> tuple[float, float]:
+def _ome_mpp(path: Path) -> tuple[float, float] | None:
+    """µm per pixel as OME-TIFF says it, which OpenSlide does not read; None for other files.
+
+    Raises:
+        Refusal: its colours are not in one page, of which OpenSlide would show the first.
+    """
+    with open(path, "rb") as file:
+        if not file.read(4).startswith(TIFF_STARTS):
+            return None
+    with withheld("its header is damaged"), TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.samplesperpixel != 3 or page.planarconfig != PLANARCONFIG.CONTIG:
+            raise Refusal("its colours are not stored side by side", "convert it to a pyramidal RGB TIFF")
+        if not tiff.ome_metadata:
+            return None
+        for pixels in ElementTree.fromstring(tiff.ome_metadata).iterfind(".//{*}Pixels"):
+            sides = [(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"]
+            if all(size is not None and unit in _MICRONS for size, unit in sides):
+                across, down = (float(size or 0) * _MICRONS[unit] for size, unit in sides)
+                return across, down
+    return None
+
+
+def _mpp(properties: Any, ome: tuple[float, float] | None) -> tuple[float, float]:
     try:
-        mpp = float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
+        mpp = ome or (float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"]))
     except (KeyError, ValueError):
         raise Refusal("it does not say how many µm a pixel has", "write its resolution into the file") from None
     if not all(_MPP[0] <= each <= _MPP[1] for each in mpp):

@@ -31,7 +31,7 @@ __all__ = ["Code", "Model", "Segment", "check_highdicom", "write_segmentation"]
 _WITHOUT_PATIENT = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"),
     *("Rows", "Columns", "NumberOfFrames", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *("ImagePositionPatient", "ImageOrientationPatient"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PatientOrientation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence"),
     *("DimensionOrganizationSequence",),
 ]
@@ -180,6 +180,7 @@ def _unplaced(header: Dataset, labels: NDArray[np.uint8], segments: Sequence[Seg
     single.SOPClassUID = SecondaryCaptureImageStorage
     result = _segmentation(single, labels[:1], segments, model)
     _refer_to(result, header.SOPClassUID)
+    result.PatientOrientation = header.get("PatientOrientation", "")  # must be there where there is no plane
     if len(labels) == 1:
         return result
     derivation = result.PerFrameFunctionalGroupsSequence[0].get("DerivationImageSequence")

@@ -37,6 +37,7 @@ def write_ome_tiff(
     levels = max(0, math.ceil(math.log(max(size) / _SMALLEST, _FACTOR)))
     smaller: list[NDArray[np.uint8]] = []
     options: dict[str, Any] = {"tile": (TILE, TILE), "compression": _COMPRESSION, "photometric": "minisblack"}
+    resolution: dict[str, Any] = {"resolution": (1e4 / mpp[0], 1e4 / mpp[1]), "resolutionunit": "CENTIMETER"}
     about = {
         "axes": "YX",
         "UUID": identifier,
@@ -44,7 +45,9 @@ def write_ome_tiff(
     }
     with atomic_path(path) as temporary, TiffWriter(temporary, ome=True, bigtiff=True) as tiff:
         tiles = _tiles(_thinned_beside(bands, height, smaller))
-        tiff.write(tiles, shape=(height, width), dtype=np.uint8, subifds=levels, metadata=about, **options)
+        tiff.write(
+            tiles, shape=(height, width), dtype=np.uint8, subifds=levels, metadata=about, **resolution, **options
+        )
         level = np.concatenate(smaller)
         for _ in range(levels):
             tiff.write(_tiles([level]), shape=level.shape, dtype=np.uint8, subfiletype=1, metadata=None, **options)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tifffile import imwrite
+from tifffile import TiffWriter, imwrite
 
+from masksup_med.data import slides
 from masksup_med.data.slides import Slide, dicom_level, is_tiff_slide
 from masksup_med.errors import DataError
 from tests.predict.made_slides import blobs, write_dicom_slide, write_tiff_slide
@@ -63,3 +64,41 @@ def test_any_level_opens_the_whole_slide(tmp_path: Path, level: int) -> None:
     with Slide(write_dicom_slide(tmp_path, PICTURE, mpp=0.25)[level]) as slide:
         assert slide.size == (300, 200) and slide.mpp == pytest.approx((0.25, 0.25))
         assert np.abs(slide.region((0, 0, 300, 200), (300, 200)).astype(int) - PICTURE).mean() < 2
+
+
+def test_slides_of_one_size_are_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the whole of it would be in memory for its overview."""
+    picture = blobs(900, 500, size=20)
+    with Slide(write_tiff_slide(tmp_path / "a.tif", picture, levels=1)) as slide:
+        whole = slide.overview(90).astype(int)
+        read, sizes = slide._slide.read_region, []
+        monkeypatch.setattr(slide._slide, "read_region", lambda *args: sizes.append(args[2]) or read(*args))
+        monkeypatch.setattr(slides, "_MOST_PIXELS", 10_000)
+        parts = slide.overview(90)
+    assert parts.shape == (50, 90, 3) and len(sizes) > 40
+    assert max(width * height for width, height in sizes) <= 10_000
+    assert np.abs(parts - whole).mean() < 1
+
+
+@pytest.mark.parametrize(("size", "unit", "mpp"), [(0.25, "µm", 0.25), (250, "nm", 0.25), (0.00025, "mm", 0.25)])
+def test_ome_tiff_says_how_large_pixels_are(tmp_path: Path, size: float, unit: str, mpp: float) -> None:
+    path = tmp_path / "a.ome.tif"
+    about = {"axes": "YXS", **{f"PhysicalSize{axis}": size for axis in "XY"}}
+    with TiffWriter(path, ome=True) as tiff:
+        metadata = about | {f"PhysicalSize{axis}Unit": unit for axis in "XY"}
+        tiff.write(PICTURE, tile=(64, 64), photometric="rgb", subifds=1, metadata=metadata)
+        tiff.write(PICTURE[::4, ::4], tile=(64, 64), photometric="rgb", subfiletype=1, metadata=None)
+    assert is_tiff_slide(path)
+    with Slide(path) as slide:
+        assert slide.mpp == pytest.approx((mpp, mpp)) and slide.size == (300, 200)
+        np.testing.assert_array_equal(slide.region((0, 0, 300, 200), (300, 200)), PICTURE)
+
+
+def test_colours_in_several_pages_are_refused(tmp_path: Path) -> None:
+    """OpenSlide would show the first, as grey."""
+    planes = np.moveaxis(PICTURE, -1, 0)
+    with TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        tiff.write(planes, tile=(64, 64), photometric="minisblack", subifds=1, metadata={"axes": "CYX"})
+        tiff.write(planes[:, ::4, ::4], tile=(64, 64), photometric="minisblack", subfiletype=1, metadata=None)
+    with pytest.raises(DataError, match=r"its colours are not stored side by side; convert it"):
+        Slide(tmp_path / "a.ome.tif")

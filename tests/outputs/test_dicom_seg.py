@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 import traceback
 import warnings
 from collections.abc import Callable
@@ -188,6 +190,14 @@ def test_some_frames_hold_something(tmp_path: Path, make: Callable[..., Path], f
         assert segmentation.NumberOfFrames == 2 * len(full)
 
 
+@pytest.mark.parametrize("orientation", [None, "", ["L", "F"]])
+def test_unplaced_frames_say_how_they_are_turned(tmp_path: Path, orientation: Any) -> None:
+    """It must be there where there is no plane, be it empty (PS3.3, C.7.6.1.1.1)."""
+    source = dicom_file(tmp_path / "a.dcm", PatientOrientation=orientation)
+    segmentation = check(tmp_path / "seg.dcm", source, random_classes(source), deidentify=True)
+    assert segmentation["PatientOrientation"].value == (orientation or "")
+
+
 def test_placed_frames_keep_their_place(tmp_path: Path) -> None:
     source = dicom_file(tmp_path / "a.dcm", **plane())
     segmentation = check(tmp_path / "seg.dcm", source, random_classes(source))
@@ -316,3 +326,16 @@ def test_attributes_that_simple_exporters_leave_out(tmp_path: Path, count: int) 
     absent = dict.fromkeys(("PatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"))
     source = dicom_file(tmp_path / "a.dcm", count=count, PatientName="A^B", **absent)
     assert check(tmp_path / "seg.dcm", source, random_classes(source)).PatientName == "A^B"
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy, of Debian's dicom3tools")
+@pytest.mark.parametrize("deidentify", [False, True], ids=["named", "deidentified"])
+@pytest.mark.parametrize(
+    "index", [index for index in range(4 + len(FILES)) if FILES[index - 4] != "SC_rgb_rle_2frame.dcm"]
+)
+def test_a_validator_finds_no_error(tmp_path: Path, index: int, deidentify: bool) -> None:
+    """But for a source that has frames, and is of a class that has none."""
+    source = deidentify_sources(tmp_path)[index]
+    check(tmp_path / "seg.dcm", source, random_classes(source), deidentify=deidentify)
+    found = subprocess.run(["dciodvfy", str(tmp_path / "seg.dcm")], capture_output=True, text=True)
+    assert "Segmentation" in found.stderr and "Error" not in found.stderr + found.stdout
