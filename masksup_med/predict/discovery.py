@@ -91,11 +91,10 @@ def _looked_into(files: Sequence[tuple[Path, Found]], left_out: Counter[str]) ->
             levels = slides.setdefault((found.path.parent, contents.series), [])
             levels.append((contents.width, root, found._replace(kind=contents.kind)))
         else:
-            whole = found._replace(kind=contents.kind, frames=contents.frames)
-            digits = len(str(contents.frames))
-            numbers = range(1, contents.frames + 1) if contents.frames > 1 else []
-            frames = [whole._replace(key=f"{whole.key}/{n:0{digits}}", frame=n) for n in numbers]
-            images += [(root, each) for each in frames or [whole]]
+            image = found._replace(kind=contents.kind, frames=contents.frames)
+            if contents.frames > 1:
+                image = image._replace(key=f"{found.key}/{1:0{len(str(contents.frames))}}", frame=1)
+            images += [(root, each) for each in image.of_file()]
     for levels in slides.values():
         _, root, finest = max(levels, key=lambda level: level[0])
         images.append((root, finest))
