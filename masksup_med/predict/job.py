@@ -133,27 +133,55 @@ class Job:
         made_by = {"bundle": self._bundle.name, **self.results.identity(found, sha256), "versions": self._versions}
         return {"image": found.key, "frame": found.frame, "status": status, **made_by}
 
+    def measures(
+        self,
+        size: tuple[int, int],
+        pixel_size: tuple[float, float] | None,
+        found: int,
+        confidence: float,
+        objects: Sequence[Object],
+        tiled: bool,
+    ) -> Line:
+        """What a line says of an image that is done.
+
+        Args:
+            size: width and height.
+            pixel_size: height and width of a pixel in mm.
+            found: how many pixels are not background.
+            confidence: see ``docs/predict.md``.
+            objects: that they make up.
+            tiled: whether it was predicted in parts.
+        """
+        width, height = size
+        flags = {
+            "nothing_found": not objects,
+            "at_edge": any(touches_edge(each, (height, width)) for each in objects),
+            "tiled": tiled,
+        }
+        return {
+            "width": width,
+            "height": height,
+            "pixel_size_mm": pixel_size,
+            "area_share": round(found / (width * height), 6),
+            "mean_confidence": round(confidence, 4),
+            "flags": [name for name, holds in flags.items() if holds],
+            "objects": [self.named(each) for each in objects],
+        }
+
     def named(self, found: Object) -> dict[str, Any]:
         """An object as a line has it, with the name of its class."""
         return {"class": self._bundle.classes.get(found.class_number, str(found.class_number)), **found._asdict()}
 
     def _measured(self, loaded: Loaded, prediction: Prediction, regions: Sequence[Region]) -> Line:
-        shape = loaded.picture.shape[:2]
-        objects = [measured(region, prediction.probability) for region in regions]
-        flags = {
-            "nothing_found": not objects,
-            "at_edge": any(touches_edge(each, shape) for each in objects),
-            "tiled": loaded.prepared is None,
-        }
-        return {
-            "width": shape[1],
-            "height": shape[0],
-            "pixel_size_mm": pixel_size(loaded.found.path),
-            "area_share": round(np.count_nonzero(prediction.classes) / prediction.classes.size, 6),
-            "mean_confidence": round(_confidence(prediction, len(self._bundle.classes)), 4),
-            "flags": [name for name, holds in flags.items() if holds],
-            "objects": [self.named(each) for each in objects],
-        }
+        height, width = loaded.picture.shape[:2]
+        return self.measures(
+            (width, height),
+            pixel_size(loaded.found.path),
+            int(np.count_nonzero(prediction.classes)),
+            _confidence(prediction, len(self._bundle.classes)),
+            [measured(region, prediction.probability) for region in regions],
+            loaded.prepared is None,
+        )
 
 
 @lru_cache(maxsize=16)  # all frames of a file have one

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksup_med.data.slides import Slide
-from masksup_med.metrics.objects import Object, touches_edge
+from masksup_med.metrics.objects import Object
 from masksup_med.outputs.ome_tiff import TILE, write_ome_tiff
 from masksup_med.outputs.overlay import draw_overlay, write_picture
 from masksup_med.outputs.polygons import Ring, write_polygons
@@ -72,21 +72,8 @@ def write_results(
     if "polygons" not in paths:
         deque(features(), maxlen=0)
     job.results.remove_former(found.key, but=outputs)
-    width, height = slide.size
-    flags = {
-        "nothing_found": not objects,
-        "at_edge": any(touches_edge(each, (height, width)) for each in objects),
-        "tiled": True,
-    }
-    return {
-        **job.line(found, "done", sha256),
-        **{"width": width, "height": height, "pixel_size_mm": pixel_size},
-        "area_share": round(seen.found / (width * height), 6),
-        "mean_confidence": round(seen.confidence, 4),
-        "flags": [name for name, holds in flags.items() if holds],
-        "objects": [job.named(each) for each in objects],
-        **end_of_line(outputs, 0, None),
-    }
+    measures = job.measures(slide.size, pixel_size, seen.found, seen.confidence, objects, tiled=True)
+    return job.line(found, "done", sha256) | measures | end_of_line(outputs, 0, None)
 
 
 class _Seen:
