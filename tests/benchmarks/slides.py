@@ -1,6 +1,6 @@
 """Time and memory of `masksup predict` on a large generated slide: glands on a third of it, glass elsewhere.
 
-    python -m tests.benchmarks.slides BUNDLE [--width 40000] [--height 30000] [--folder DIR]
+    python -m tests.benchmarks.slides BUNDLE [--width 40000] [--height 30000] [--levels 3] [--folder DIR]
 
 BUNDLE must take slides (`mpp` in its inference.yaml); the gland bundle, trained on phantoms for a minute, will do.
 """
@@ -22,7 +22,7 @@ from tifffile import TiffWriter
 
 from masksup_med.data.phantoms import gland_phantom
 
-BLOCK, TILE, FACTOR, LEVELS = 2048, 256, 4, 3
+BLOCK, TILE, FACTOR = 2048, 256, 4
 MPP = 0.5
 SHARE = 0.35  # of the blocks that are tissue
 KINDS, FIELD = 6, 512  # of tissue, and the side of a phantom in it
@@ -38,12 +38,12 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 class Blocks:
     """The squares that a slide is laid with, at each level."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int) -> None:
         rng = np.random.default_rng(0)
         glass = np.clip(rng.normal(243, 1.5, (BLOCK, BLOCK, 1)) + np.array([0, 0, -1]), 0, 255).astype(np.uint8)
         fields = [glass, *(_tissue(rng) for _ in range(KINDS))]
         self._levels = [
-            [np.asarray(Image.fromarray(field).reduce(FACTOR**level)) for field in fields] for level in range(LEVELS)
+            [np.asarray(Image.fromarray(field).reduce(FACTOR**level)) for field in fields] for level in range(levels)
         ]
 
     def tiles(self, level: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -72,11 +72,11 @@ def _tissue(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def write_slide(path: Path, width: int, height: int) -> None:
+def write_slide(path: Path, width: int, height: int, levels: int) -> None:
     """Write a pyramidal TIFF in JPEG tiles."""
-    blocks = Blocks()
+    blocks = Blocks(levels)
     with TiffWriter(path, bigtiff=True) as tiff:
-        for level in range(LEVELS):
+        for level in range(levels):
             size = width // FACTOR**level, height // FACTOR**level
             pixels_per_cm = 1e4 / MPP / FACTOR**level
             tiff.write(
@@ -94,11 +94,12 @@ def write_slide(path: Path, width: int, height: int) -> None:
             )
 
 
-def measure(bundle: str, folder: Path, width: int, height: int) -> None:
+def measure(bundle: str, folder: Path, width: int, height: int, levels: int) -> None:
     """Write a slide if it is not there, predict it, and print time and memory."""
-    slide, out = folder / f"{width}x{height}.tif", folder / f"{width}x{height}_out"
+    name = f"{width}x{height}x{levels}"
+    slide, out = folder / f"{name}.tif", folder / f"{name}_out"
     if not slide.exists():
-        write_slide(slide, width, height)
+        write_slide(slide, width, height, levels)
     print(f"slide     {width} × {height} pixels of {MPP} µm, {slide.stat().st_size >> 20} MB")
     command = [MASKSUP, "predict", str(slide), "-o", str(out), "--bundle", bundle, "--overwrite"]
     command += ["--outputs", "masks,overlays,polygons"]
@@ -119,10 +120,11 @@ def main() -> None:
     parser.add_argument("bundle")
     parser.add_argument("--width", type=int, default=40_000)
     parser.add_argument("--height", type=int, default=30_000)
+    parser.add_argument("--levels", type=int, default=3, help="sizes that the slide has")
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        measure(args.bundle, args.folder or Path(temporary), args.width, args.height)
+        measure(args.bundle, args.folder or Path(temporary), args.width, args.height, args.levels)
 
 
 if __name__ == "__main__":
