@@ -22,12 +22,14 @@ from masksup_med.bundle.location import find_bundle
 from masksup_med.bundle.settings import references
 from masksup_med.errors import DataError, MaskSupError, MissingDataError, SettingError
 from masksup_med.handlers.provenance import sha256_of
+from masksup_med.outputs.atomic import atomic_path
 
 if TYPE_CHECKING:
     from masksup_med.outputs.dicom_seg import Segment
 
 __all__ = ["Bundle"]
 
+_METADATA = Path("configs", "metadata.json")
 _NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
 _PROCESSING = ("network", "preprocessing", "inferer", "postprocessing", "max_pixels", "mpp")
 _PLACES = {"bundle_root", "ckpt_path", "dataset_dir", "device", "output_dir"}  # where, not what
@@ -54,7 +56,7 @@ class Bundle:
         self.folder = folder
         self.name = folder.resolve().name
         self.config = _read_config(folder)
-        self._metadata, self.classes = _read_metadata(folder)
+        self.metadata, self.classes = _read_metadata(folder)
         self.weights = Path(self.made("ckpt_path"))
         if not self.weights.is_file():
             raise MissingDataError(f"The bundle {folder} has no weights at {self.weights}; train it first.")
@@ -94,7 +96,7 @@ class Bundle:
     @cached_property
     def version(self) -> str:
         """Its own version."""
-        return str(self._metadata.get("version", "unknown"))
+        return str(self.metadata.get("version", "unknown"))
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -105,18 +107,25 @@ class Bundle:
         """
         from masksup_med.outputs.dicom_seg import Code, Segment
 
-        codes: Any = self._metadata.get("dicom_segments")
+        codes: Any = self.metadata.get("dicom_segments")
         try:
             return [
                 Segment(number, name, *(Code(*map(str, codes[str(number)][part])) for part in ("category", "type")))
                 for number, name in self.classes.items()
             ]
         except (KeyError, TypeError, ValueError):
-            file = self.folder / "configs" / "metadata.json"
+            file = self.folder / _METADATA
             raise SettingError(
                 f"{file} has no codes for all classes in dicom_segments; add them as docs/formats.md shows, or leave "
                 "out dicom-seg."
             ) from None
+
+    def note(self, **entries: Any) -> None:
+        """Put entries into its ``metadata.json``, in place of those of the same names; None takes one out."""
+        self.metadata = {key: value for key, value in {**self.metadata, **entries}.items() if value is not None}
+        with atomic_path(self.folder / _METADATA) as temporary:
+            text = json.dumps(self.metadata, indent=4, ensure_ascii=False, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     def made(self, key: str) -> Any:
         """Return what a setting describes: a network, a transform, a number.
@@ -171,7 +180,7 @@ def _read_config(folder: Path) -> ConfigParser:
 
 def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[int, str]]:
     """All metadata, and the number and name of each class but the background."""
-    file = folder / "configs" / "metadata.json"
+    file = folder / _METADATA
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
         names: Mapping[str, Any] = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
