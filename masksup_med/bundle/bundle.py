@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +157,15 @@ class Bundle:
     @cached_property
     def settings_sha256(self) -> str:
         """SHA-256 of all settings that a prediction depends on: network, processing, and what they refer to."""
-        settings, wanted = {}, [key for key in _PROCESSING if key in self.config]
+        return self._sha256_of_settings(_PROCESSING)
+
+    @cached_property
+    def network_sha256(self) -> str:
+        """SHA-256 of the settings that its network depends on."""
+        return self._sha256_of_settings(["network"])
+
+    def _sha256_of_settings(self, keys: Iterable[str]) -> str:
+        settings, wanted = {}, [key for key in keys if key in self.config]
         while wanted:
             key = wanted.pop()
             if key not in settings and key not in _PLACES and key in self.config:

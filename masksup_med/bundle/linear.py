@@ -32,6 +32,7 @@ class LinearProcessing(NamedTuple):
     anti_aliasing: bool
     scale: float
     shift: float
+    temperature: float
     threshold: float | None  # None for the class with the greatest probability
 
     @classmethod
@@ -50,6 +51,7 @@ class LinearProcessing(NamedTuple):
 
     def probabilities(self, prepared: Prepared, logits: torch.Tensor) -> torch.Tensor:
         """See :class:`~masksup_med.bundle.processing.Processing`."""
+        logits = logits / self.temperature
         probabilities = logits.softmax(0) if self.threshold is None else logits.sigmoid()
         return interpolate(probabilities[None], prepared.size, mode="bilinear")[0]
 
@@ -104,6 +106,10 @@ def _resampled(steps: list[_Step]) -> dict[str, Any] | None:
 
 def _after(steps: list[_Step]) -> dict[str, Any] | None:
     """The fields of LinearProcessing that postprocessing decides; None if it is not of this kind."""
+    temperature: Any = 1
+    match steps:
+        case [("masksup_med.transforms.TemperatureScalingd", {"keys": "pred", "temperature": divisor, **more}), *after]:
+            temperature, steps = divisor, after if not more and _numbers([divisor]) and divisor > 0 else []
     match steps:
         case [
             ("Activationsd", activation),
@@ -112,11 +118,11 @@ def _after(steps: list[_Step]) -> dict[str, Any] | None:
             *keeping,
         ] if not more and {name for name, _ in keeping} <= _KEEPING:
             if decision == {"keys": "pred", "argmax": True} and activation == {"keys": "pred", "softmax": True}:
-                return {"threshold": None}
+                return {"temperature": temperature, "threshold": None}
             threshold = decision.get("threshold")
             known = decision.keys() == {"keys", "threshold"} and activation == {"keys": "pred", "sigmoid": True}
             if known and _numbers([threshold]):
-                return {"threshold": threshold}
+                return {"temperature": temperature, "threshold": threshold}
     return None
 
 

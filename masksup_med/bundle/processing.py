@@ -32,6 +32,8 @@ class Prediction(NamedTuple):
 
     classes: NDArray[np.uint8]  # (H, W), 0 for background
     probability: NDArray[np.float32]  # (H, W), of the foreground; with several classes, of the one decided on
+    distance: NDArray[np.float32] | None = None  # (H, W), how far views of it are apart, where there are several
+    foreground: NDArray[np.float32] | None = None  # (H, W), how much foreground they see
 
 
 class Processing(Protocol):

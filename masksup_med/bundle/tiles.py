@@ -17,14 +17,14 @@ _OVERLAP = 0.25  # of a tile's side, as in MONAI's SlidingWindowInferer
 
 
 def blend(
-    picture: NDArray[np.uint8], max_pixels: float, probabilities_of: Callable[[NDArray[np.uint8]], torch.Tensor]
+    picture: NDArray[np.uint8], max_pixels: float, maps_of: Callable[[NDArray[np.uint8]], torch.Tensor]
 ) -> torch.Tensor:
     """Predict tiles of a picture, and average their probabilities, those near a tile's middle weighing more.
 
     Args:
         picture: shape (H, W, 3).
         max_pixels: of a tile, whose sides are equal unless the picture is narrower.
-        probabilities_of: from a tile (h, w, 3) to its probabilities (classes, w, h).
+        maps_of: from a tile (h, w, 3) to its probabilities (classes, w, h), or to any maps of its size.
 
     Returns:
         Probabilities of shape (classes, W, H).
@@ -36,9 +36,9 @@ def blend(
     weight = compute_importance_map(tile, mode=BlendMode.GAUSSIAN)
     total, weights = torch.zeros(0), torch.zeros(size)
     for across, down in dense_patch_slices(size, tile, step):
-        probabilities = probabilities_of(picture[down, across])
+        maps = maps_of(picture[down, across])
         if not len(total):
-            total = torch.zeros(len(probabilities), *size)
-        total[:, across, down] += probabilities * weight
+            total = torch.zeros(len(maps), *size)
+        total[:, across, down] += maps * weight
         weights[across, down] += weight
     return total / weights

@@ -8,7 +8,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from masksup_med.cli import bundle, compare, datalist, evaluate, networks, occlusion, phantoms, predict
+from masksup_med.cli import (
+    bundle,
+    calibrate,
+    compare,
+    datalist,
+    doctor,
+    evaluate,
+    export,
+    networks,
+    occlusion,
+    phantoms,
+    predict,
+)
 from masksup_med.errors import MaskSupError
 
 __all__ = ["main"]
@@ -23,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = _parser().parse_args(argv)
+    args.own_process = argv is None  # rather than called from Python
     try:
         code = args.run(args) or 0
         sys.stdout.flush()
@@ -53,7 +66,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (phantoms, datalist, bundle, networks, predict, evaluate, compare, occlusion):
+    for verb in (
+        phantoms,
+        datalist,
+        bundle,
+        networks,
+        predict,
+        evaluate,
+        compare,
+        occlusion,
+        calibrate,
+        export,
+        doctor,
+    ):
         verb.add(verbs)
     return parser
 

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from masksup_med.cli.arguments import positive
+from masksup_med.cli.arguments import natural, positive
 
 if TYPE_CHECKING:
     from masksup_med.predict.run import Summary
 
 __all__ = ["add"]
 
-_OUTPUTS = ("masks", "overlays", "probabilities", "polygons", "dicom-seg")
+_OUTPUTS = ("masks", "overlays", "probabilities", "disagreement", "polygons", "dicom-seg")
+_VIEWS = 3  # three flips: most of what more views would say
 _NOTHING, _SOME = 1, 3  # exit codes
 _LISTED = 50  # failures; the tables have all
 
@@ -41,6 +42,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=("auto", "torch", "onnx", "openvino"),
+        help="what runs the network; others than torch run what `masksup export` has made. auto: the fastest of those "
+        "whose masks are torch's, to an IoU of 0.999, tried on some of the images (default: %(default)s)",
+    )
+    parser.add_argument(
         "--batch-size",
         type=_number_or_auto,
         metavar="N|auto",
@@ -55,6 +63,19 @@ def add(verbs: argparse._SubParsersAction) -> None:
         default=("masks", "overlays"),
         metavar="KIND,…",
         help=f"of {', '.join(_OUTPUTS)} (default: masks,overlays)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=natural,
+        default=0,
+        metavar="K",
+        help="look at each image in K more views, from 1 to 7, and say how far they disagree: images are sorted by it, "
+        "and flagged as doubtful where the bundle has a threshold; 3 is a good number (default: 0, none)",
+    )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help=f"let the mean of all views decide, those of --quality or {_VIEWS}: better masks, in as much more time",
     )
     parser.add_argument(
         "--deidentify", action="store_true", help="leave patient, study and people out of DICOM segmentations"
@@ -77,6 +98,8 @@ def _outputs(text: str) -> tuple[str, ...]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from masksup_med.bundle.location import find_bundle
+    from masksup_med.cli.quick import import_monai
     from masksup_med.errors import SettingError
     from masksup_med.predict.discovery import find_images
 
@@ -85,16 +108,31 @@ def _run(args: argparse.Namespace) -> int:
             "--deidentify is for DICOM segmentations, and they are not among --outputs; add dicom-seg, or leave it "
             "out: no other result holds attributes of patients."
         )
+    if "disagreement" in args.outputs and not (args.quality or args.tta):
+        raise SettingError("--outputs disagreement is of several views; add --quality 3.")
     _quiet_readers()
     output = Path(args.output).expanduser()
     inputs = find_images(args.input, output)
+    if args.own_process:
+        import_monai(find_bundle(args.bundle))
 
     from masksup_med.bundle import Bundle
+    from masksup_med.predict.model import Settings
     from masksup_med.predict.progress import shown
-    from masksup_med.predict.run import Settings, planned, predict_images
+    from masksup_med.predict.run import planned, predict_images
 
     bundle = Bundle.open(args.bundle)
-    settings = Settings(args.outputs, args.device, args.batch_size, args.workers, args.overwrite, args.deidentify)
+    settings = Settings(
+        args.outputs,
+        args.device,
+        args.batch_size,
+        args.workers,
+        args.overwrite,
+        args.deidentify,
+        args.quality or (_VIEWS if args.tta else 0),
+        args.tta,
+        args.runtime,
+    )
     if args.dry_run:
         return _say_plan(planned(bundle, inputs, output, settings), args.json)
     summary = predict_images(bundle, inputs, output, settings, shown)
@@ -130,6 +168,10 @@ def _say_summary(summary: Summary, left_out: Counter[str], output: str) -> None:
     counts += [f"{summary.done_before} done before"] if summary.done_before else []
     counts += [f"{len(summary.failed)} failed"] if summary.failed else []
     print(f"{summary.images} images: {', '.join(counts)}")
+    if summary.doubtful:
+        print(f"{summary.doubtful} of them doubtful: see {output}/report.html, or the flags in images.csv")
+    for note in summary.notes:
+        print(note)
     if left_out:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(5))
         print(f"{left_out.total()} other files were left out: {kinds}")

@@ -16,6 +16,7 @@ __all__ = [
     "METRICS",
     "OCCLUSION",
     "PER_IMAGE",
+    "QUALITY",
     "REPORT",
     "Evaluation",
     "read_evaluation",
@@ -24,7 +25,7 @@ __all__ = [
     "write_rows",
 ]
 
-METRICS, COMPARISON, OCCLUSION = "metrics.json", "comparison.json", "occlusion.json"
+METRICS, COMPARISON, OCCLUSION, QUALITY = "metrics.json", "comparison.json", "occlusion.json", "quality.json"
 PER_IMAGE, REPORT = "per_image.csv", "report.html"
 _ODD_NAMES = "backslashreplace"  # names of files may hold bytes that are no letters
 
@@ -42,7 +43,8 @@ def usable_output(output_dir: str | os.PathLike[str], results: str) -> Path:
 
     Args:
         output_dir: the folder, which need not exist.
-        results: :data:`METRICS`, :data:`COMPARISON` or :data:`OCCLUSION`: which of them may be replaced there.
+        results: which of :data:`METRICS`, :data:`COMPARISON`, :data:`OCCLUSION` and :data:`QUALITY` may be replaced
+            there.
 
     Raises:
         SettingError: it is no folder, cannot be written, or holds results of another command, which have files of
@@ -52,7 +54,7 @@ def usable_output(output_dir: str | os.PathLike[str], results: str) -> Path:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise SettingError(f"Results cannot be written to {folder}; name a folder that is yours to write.")
-    for other in {METRICS, COMPARISON, OCCLUSION} - {results}:
+    for other in {METRICS, COMPARISON, OCCLUSION, QUALITY} - {results}:
         if (folder / other).exists():
             raise SettingError(f"{folder} holds the results of another command ({other}); name another folder.")
     return folder

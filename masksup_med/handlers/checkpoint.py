@@ -13,11 +13,11 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
-from masksup_med.errors import CheckpointError, MissingDataError
-from masksup_med.networks.weights import check_fits, read_state
+from masksup_med.errors import CheckpointError
+from masksup_med.networks.weights import check_fits, load_weights, read_state
 from masksup_med.outputs.atomic import atomic_path, sweep
 
-__all__ = ["BestModelSaver", "TrainingState", "WeightsLoader", "load_weights"]
+__all__ = ["BestModelSaver", "TrainingState", "WeightsLoader"]
 
 logger = logging.getLogger("masksup_med")
 
@@ -106,7 +106,7 @@ class TrainingState:
 
 
 class WeightsLoader:
-    """Load a network's weights when an engine starts; see :func:`load_weights`.
+    """Load a network's weights when an engine starts; see :func:`~masksup_med.networks.weights.load_weights`.
 
     Args:
         path: file that holds the weights.
@@ -123,25 +123,7 @@ class WeightsLoader:
 
     def __call__(self, engine: Workflow) -> None:
         """Load the weights."""
-        load_weights(self.path, self.network)
-
-
-def load_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
-    """Load weights that fit the network exactly.
-
-    Args:
-        path: file of a plain ``state_dict``.
-        network: network to load it into.
-
-    Raises:
-        MissingDataError: when there is no such file.
-        CheckpointError: when it cannot be read, or does not fit: the message names the first key that differs.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"No weights at {path}; train the bundle first, or give the file with --ckpt_path.")
-    _restore(network, read_state(path), path)
-    logger.info("Weights of %s loaded.", path)
+        load_weights(self.path, _unwrapped(self.network))
 
 
 def _state(obj: Any) -> Mapping[str, Any]:

@@ -11,6 +11,8 @@ from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 from skimage.measure import label, regionprops
 
+from masksup_med.metrics.disagreement import disagreement
+
 __all__ = ["Object", "Region", "measured", "objects_of", "regions_of", "touches_edge"]
 
 
@@ -29,6 +31,7 @@ class Object(NamedTuple):
     eccentricity: float  # of the ellipse with the same second moments: 0 for a circle, near 1 for a line
     solidity: float  # share of the convex hull of its pixels, each a square, that it fills
     mean_probability: float
+    disagreement: float | None = None  # of several views, where there are any
 
 
 class Region(NamedTuple):
@@ -73,11 +76,24 @@ def touches_edge(found: Object, shape: tuple[int, int]) -> bool:
     return found.box_left == 0 or found.box_top == 0 or right == shape[1] or bottom == shape[0]
 
 
-def measured(region: Region, probability: NDArray[np.float32]) -> Object:
-    """Measure a region; ``probability`` is that of the whole picture (H, W)."""
+def measured(
+    region: Region,
+    probability: NDArray[np.float32],
+    distance: NDArray[np.float32] | None = None,
+    foreground: NDArray[np.float32] | None = None,
+) -> Object:
+    """Measure a region.
+
+    Args:
+        region: one of :func:`regions_of` a picture.
+        probability: of the whole picture, shape (H, W).
+        distance: how far views of the picture are apart, and ``foreground``, how much they see; see
+            :func:`~masksup_med.metrics.disagreement.disagreement`.
+    """
     number, (left, top), mask = region
     height, width = mask.shape
-    (found,) = regionprops(mask.astype(np.uint8), probability[top : top + height, left : left + width])
+    place = slice(top, top + height), slice(left, left + width)
+    (found,) = regionprops(mask.astype(np.uint8), probability[place])
     y, x = found.centroid
     return Object(
         number,
@@ -92,6 +108,9 @@ def measured(region: Region, probability: NDArray[np.float32]) -> Object:
         round(float(found.eccentricity), 4),
         round(float(found.area) / _hull_area(mask), 4),
         round(float(found.intensity_mean), 4),
+        None
+        if distance is None or foreground is None
+        else round(disagreement(distance[place][mask], foreground[place][mask]), 4),
     )
 
 

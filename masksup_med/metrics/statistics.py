@@ -14,7 +14,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class Bootstrap:
         of_groups = np.zeros((self.groups, *values.shape[1:]))
         np.add.at(of_groups, self._group_of, values)
         return np.tensordot(self._drawn.astype(float), of_groups, axes=1)
+
+    def draws(self) -> Iterator[NDArray[np.intp]]:
+        """The images of each resample, by their numbers, for what cannot be computed from sums."""
+        for drawn in self._drawn:
+            yield np.repeat(np.arange(len(self._group_of)), drawn[self._group_of])
 
 
 def interval(estimates: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ import torch
 from masksup_med.errors import CheckpointError, MissingDataError, SettingError
 from masksup_med.networks._timm import import_timm
 
-__all__ = ["check_fits", "pretrained_state", "read_state"]
+__all__ = ["check_fits", "load_weights", "pretrained_state", "read_state"]
 
 logger = logging.getLogger("masksup_med")
 
@@ -48,6 +48,26 @@ def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike)
         _adapt_channels(state, f"{stem}.weight", in_channels)
     check_fits(state, wanted, path, encoder)
     return state
+
+
+def load_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
+    """Load weights that fit the network exactly.
+
+    Args:
+        path: file of a plain ``state_dict``.
+        network: network to load it into.
+
+    Raises:
+        MissingDataError: when there is no such file.
+        CheckpointError: when it cannot be read, or does not fit: the message names the first key that differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(f"No weights at {path}; train the bundle first, or give the file with --ckpt_path.")
+    state = read_state(path)
+    check_fits(state, network.state_dict(), path, type(network).__name__)
+    network.load_state_dict(state)
+    logger.info("Weights of %s loaded.", path)
 
 
 def check_fits(state: Mapping[str, Any], wanted: Mapping[str, Any], path: str | os.PathLike, network: str) -> None:

@@ -14,6 +14,7 @@ _MEASUREMENTS = {
     "area_mm2": "Area mm^2",
     "area_um2": "Area µm^2",
     "mean_probability": "Mean probability",
+    "disagreement": "Disagreement of views",
     "solidity": "Solidity",
     "eccentricity": "Eccentricity",
     "equivalent_diameter_px": "Equivalent diameter px",

@@ -17,6 +17,7 @@ from masksup_med.bundle.processing import Prediction, Prepared
 from masksup_med.data.decode import pixel_size, read_image
 from masksup_med.errors import MaskSupError
 from masksup_med.handlers.provenance import package_versions, sha256_of
+from masksup_med.metrics.disagreement import disagreement
 from masksup_med.metrics.objects import Object, Region, measured, regions_of, touches_edge
 from masksup_med.outputs.maps import mask_picture, probability_picture
 from masksup_med.outputs.overlay import draw_overlay, write_picture
@@ -51,16 +52,26 @@ class Job:
         results: where their results go.
         files: that keeps what results of whole files are made from.
         overwrite: whether to do again what is done.
+        threshold: of the views' disagreement, from which on a prediction is doubtful; None if it is not known.
     """
 
-    def __init__(self, predictor: Predictor, results: Results, files: WholeFiles, overwrite: bool) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        results: Results,
+        files: WholeFiles,
+        overwrite: bool,
+        threshold: float | None = None,
+    ) -> None:
         self.predictor = predictor
         self._bundle = predictor.bundle
         self.results = results
         self._files = files
         self._overwrite = overwrite
+        self._threshold = threshold
         installed = package_versions()
-        self._versions = {name: installed[name] for name in _VERSIONS}
+        runtime = f"{predictor.runtime.name} {predictor.runtime.precision}"
+        self._versions = {**{name: installed[name] for name in _VERSIONS}, "runtime": runtime}
 
     def load(self, found: Found) -> Loaded | Line | None:
         """Read an image and prepare it; its line if it cannot be read, None if it is done."""
@@ -106,6 +117,7 @@ class Job:
                     "masks": lambda path: write_picture(path, mask_picture(prediction.classes, scale)),
                     "overlays": lambda path: write_picture(path, draw_overlay(loaded.picture, prediction.classes)),
                     "probabilities": lambda path: write_picture(path, probability_picture(prediction.probability)),
+                    "disagreement": lambda path: write_picture(path, _distance_picture(prediction)),
                     "polygons": lambda path: write_polygons(path, _polygons(regions, measures)),
                 },
             )
@@ -139,6 +151,7 @@ class Job:
         pixel_size: tuple[float, float] | None,
         found: int,
         confidence: float,
+        doubt: float | None,
         objects: Sequence[Object],
         tiled: bool,
     ) -> Line:
@@ -149,11 +162,13 @@ class Job:
             pixel_size: height and width of a pixel in mm.
             found: how many pixels are not background.
             confidence: see ``docs/predict.md``.
+            doubt: disagreement of the views, if there are several.
             objects: that they make up.
             tiled: whether it was predicted in parts.
         """
         width, height = size
         flags = {
+            "doubtful": doubt is not None and self._threshold is not None and doubt >= self._threshold,
             "nothing_found": not objects,
             "at_edge": any(touches_edge(each, (height, width)) for each in objects),
             "tiled": tiled,
@@ -164,13 +179,15 @@ class Job:
             "pixel_size_mm": pixel_size,
             "area_share": round(found / (width * height), 6),
             "mean_confidence": round(confidence, 4),
+            **({} if doubt is None else {"disagreement": round(doubt, 4)}),
             "flags": [name for name, holds in flags.items() if holds],
             "objects": [self.named(each) for each in objects],
         }
 
     def named(self, found: Object) -> dict[str, Any]:
         """An object as a line has it, with the name of its class."""
-        return {"class": self._bundle.classes.get(found.class_number, str(found.class_number)), **found._asdict()}
+        measures = {name: value for name, value in found._asdict().items() if value is not None}
+        return {"class": self._bundle.classes.get(found.class_number, str(found.class_number)), **measures}
 
     def _measured(self, loaded: Loaded, prediction: Prediction, regions: Sequence[Region]) -> Line:
         height, width = loaded.picture.shape[:2]
@@ -179,7 +196,8 @@ class Job:
             pixel_size(loaded.found.path),
             int(np.count_nonzero(prediction.classes)),
             _confidence(prediction, len(self._bundle.classes)),
-            [measured(region, prediction.probability) for region in regions],
+            _disagreement(prediction),
+            [measured(region, *prediction[1:]) for region in regions],
             loaded.prepared is None,
         )
 
@@ -212,6 +230,16 @@ def _confidence(prediction: Prediction, classes: int) -> float:
     if found.any():
         return float(prediction.probability[found].mean())
     return float(1 - prediction.probability.max() if classes == 1 else prediction.probability.min())
+
+
+def _distance_picture(prediction: Prediction) -> NDArray[np.uint16]:
+    assert prediction.distance is not None
+    return probability_picture(prediction.distance)
+
+
+def _disagreement(prediction: Prediction) -> float | None:
+    distance, foreground = prediction.distance, prediction.foreground
+    return None if distance is None or foreground is None else disagreement(distance, foreground, distance.size)
 
 
 def _sentence(found: Found, error: Exception) -> str:

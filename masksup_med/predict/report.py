@@ -15,11 +15,9 @@ from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from masksup_med.outputs.overlay import CLASS_COLOURS
-from masksup_med.outputs.page import css_colour, figure_svg, plot_style, write_page
+from masksup_med.outputs.page import css_colour, write_page
 from masksup_med.predict.manifest import MANIFEST, Line
 from masksup_med.predict.tables import IMAGES, MEASUREMENTS
 from masksup_med.predict.tally import BARS, ClassTally, ModelTally, Tally
@@ -41,10 +39,12 @@ _FOLDERS = {
     "overlays": "the images with the contours of what was found",
     "masks": "what was found, on the images' own pixels: 0 is background",
     "probabilities": "how probable it is at each pixel, from 0 to 65535",
+    "disagreement": "how far views of the image are apart at each pixel, from 0 to 65535",
     "polygons": "each object with its class and measurements, as GeoJSON for QuPath",
     "dicom-seg": "DICOM segmentations of the DICOM files, with the patient's attributes unless deidentified",
 }
 _FLAGS = {
+    "doubtful": ("doubtful", "views of the image disagree by as much as in predictions that were bad"),
     "nothing_found": ("nothing found", "there may be nothing to find, or the model has missed it"),
     "at_edge": ("at the edge", "something that was found reaches the edge of the picture, and may go on beyond it"),
     "tiled": ("in tiles", "the image is too large to be predicted as a whole, and was predicted in parts"),
@@ -60,7 +60,7 @@ def write_report(path: Path, lines: Callable[[], Iterator[Line]], sources: Mappi
         sources: where the images of this run lie, by the names that lines have for them.
     """
     tally = Tally(sources)
-    doubtful = nsmallest(_SHOWN, tally.done(lines()), key=lambda line: line["mean_confidence"])
+    doubtful = nsmallest(_SHOWN, tally.done(lines()), key=_trust)
     models = sorted((_model_row(*each) for each in tally.models.items()), key=lambda row: (-row.done, *row))
     write_page(
         path,
@@ -69,6 +69,7 @@ def write_report(path: Path, lines: Callable[[], Iterator[Line]], sources: Mappi
         tally=tally,
         unfinished=len(sources) - tally.here,
         classes=[_class_row(*each) for each in sorted(tally.classes.items())],
+        compared=any("disagreement" in line for line in doubtful),
         cards=[_card(line, path.parent, sources.get(line["image"])) for line in doubtful],
         flags=[(*_flag(name), count) for name, count in sorted(tally.flags.items())],
         histogram=_histogram(tally.confidence) if len(doubtful) < tally.images["done"] else None,
@@ -77,6 +78,11 @@ def write_report(path: Path, lines: Callable[[], Iterator[Line]], sources: Mappi
         files=_FILES,
         folders={kind: about for kind, about in _FOLDERS.items() if kind in tally.folders},
     )
+
+
+def _trust(line: Line) -> tuple[float, float]:
+    """The less, the more an image is to be doubted; those whose views were compared come first."""
+    return -line.get("disagreement", -1.0), line["mean_confidence"]
 
 
 class _ModelRow(NamedTuple):
@@ -158,6 +164,11 @@ def _flag(name: str) -> tuple[str, str]:
 
 def _histogram(counts: Sequence[int]) -> Markup:
     """How many images have how much confidence; from 0.5, below which there is hardly any."""
+    from matplotlib.figure import Figure  # here, since few images need no histogram, and Matplotlib takes its time
+    from matplotlib.ticker import MaxNLocator
+
+    from masksup_med.outputs.plots import figure_svg, plot_style
+
     low = 0 if any(counts[: BARS // 2]) else BARS // 2
     edges = np.arange(low, BARS + 1) / BARS
     with plot_style():
@@ -177,6 +188,7 @@ class _Card(NamedTuple):
     name: str
     picture: str | None
     link: str | None
+    disagreement: str | None
     confidence: str
     objects: int
     share: str
@@ -191,6 +203,7 @@ def _card(line: Line, folder: Path, source: Path | None) -> _Card:
         name,
         thumbnail(line, folder, source),
         None if link is None else quote(os.fsencode(link)),
+        f"{line['disagreement']:.3f}" if "disagreement" in line else None,
         f"{line['mean_confidence']:.3f}",
         len(line["objects"]),
         _percent(line["area_share"]),

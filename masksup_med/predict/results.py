@@ -19,6 +19,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "masks": {"picture": ".png", "dicom": ".png", "nifti": ".nii.gz", "slide": ".ome.tif"},
     "overlays": dict.fromkeys(("picture", "dicom", "nifti", "slide"), ".jpg"),
     "probabilities": dict.fromkeys(("picture", "dicom", "nifti"), ".png"),
+    "disagreement": dict.fromkeys(("picture", "dicom", "nifti"), ".png"),
     "polygons": dict.fromkeys(("picture", "dicom", "nifti", "slide"), ".geojson"),
     "dicom-seg": {"dicom": ".dcm"},
 }
@@ -36,6 +37,8 @@ class Results:
         names: of the results of each image, without suffix.
         outputs: which of :data:`OUTPUTS` are wanted.
         deidentify: whether DICOM segmentations are without attributes of the patient.
+        views: in which each image is looked at, in words; none if it is only looked at as it is.
+        average: whether the mean of the views decides what is found.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class Results:
         names: Mapping[str, str],
         outputs: Sequence[str],
         deidentify: bool = False,
+        views: str = "",
+        average: bool = False,
     ) -> None:
         self.output_dir = output_dir
         self.manifest = manifest
@@ -53,17 +58,22 @@ class Results:
         self._names = names
         self._outputs = outputs
         self._deidentify = deidentify
+        self._views = {"views": views, "averaged": average} if views else {}
         self._files_done: dict[tuple[str, str], bool] = {}
         self._lock = threading.Lock()
 
     def identity(self, found: Found, sha256: str | None) -> Line:
-        """What decides whether the results of an image still hold, for a file with this hash."""
+        """What decides whether the results of an image still hold, for a file with this hash.
+
+        Results that say how far views are apart hold where that is not asked, too, unless their mean has decided.
+        """
         segmented = "dicom-seg" in self.paths_of_file(found)
         return {
             "input_sha256": sha256,
             "settings_sha256": self.bundle.settings_sha256,
             "weights_sha256": self.bundle.weights_sha256,
             **({"deidentified": self._deidentify} if segmented else {}),
+            **self._views,
         }
 
     def are_done(self, found: Found, sha256: str) -> bool:
@@ -82,6 +92,8 @@ class Results:
 
     def _is_done(self, found: Found, sha256: str) -> bool:
         line = self.manifest.get(found.key) or {}
+        if not self._views and line.get("averaged"):
+            return False
         if any(line.get(name) != value for name, value in {**self.identity(found, sha256), "status": "done"}.items()):
             return False
         paths = {**self.paths(found), **self.paths_of_file(found)}.values()

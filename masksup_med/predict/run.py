@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,27 +19,17 @@ from masksup_med.predict.discovery import Found, Inputs
 from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.job import Job
 from masksup_med.predict.manifest import MANIFEST, Line, Manifest
+from masksup_med.predict.model import Settings, model_of, views_in_words
 from masksup_med.predict.names import result_names
 from masksup_med.predict.pipeline import lines_of
 from masksup_med.predict.report import REPORT, write_report
 from masksup_med.predict.results import OUTPUTS, Results
 from masksup_med.predict.tables import IMAGES, MEASUREMENTS, write_tables
 
-__all__ = ["Settings", "Summary", "planned", "predict_images"]
+__all__ = ["Summary", "planned", "predict_images"]
 
 _LOCK = ".lock"
 _Shown = Callable[..., Iterable[Any]]  # of the items, their number, what is done, and what each of them is
-
-
-class Settings(NamedTuple):
-    """How images are predicted; nothing here changes what is found in them."""
-
-    outputs: tuple[str, ...] = ("masks", "overlays")  # of OUTPUTS
-    device: str = "auto"
-    batch_size: int | None = None  # pictures that the network takes at once; None for what suits the device
-    workers: int | None = None  # threads that read, and as many that write; None for what suits the machine
-    overwrite: bool = False  # do again what is done
-    deidentify: bool = False  # leave out attributes of the patient in DICOM segmentations
 
 
 class Summary:
@@ -50,6 +40,8 @@ class Summary:
         self.predicted = 0
         self.done_before = 0
         self.failed: dict[str, str] = {}  # image and reason
+        self.doubtful: int | None = None  # images of this run and former ones that are flagged so, where that is asked
+        self.notes: list[str] = []  # what else users should know
         self.stopped = ""  # why nothing could be written any more
 
     @property
@@ -81,27 +73,30 @@ def predict_images(
 
     Raises:
         SettingError: another run is writing there, the folder holds other files in the results' places, there is
-            no such device, or DICOM segmentations are wanted and cannot be made.
+            no such device, there are not so many views, or DICOM segmentations are wanted and cannot be made.
         KeyboardInterrupt: with a sentence that says how much is done; manifest, tables and report are up to date.
     """
     if "dicom-seg" in settings.outputs:
         _check_segmentation(bundle)
-    predictor, summary = Predictor(bundle, settings.device), Summary(len(inputs.images))
+    workers, summary = settings.workers or _workers(), Summary(len(inputs.images))
+    model = model_of(bundle, settings, inputs.images, workers)
+    summary.notes += model.notes
     with _owned(output_dir) as manifest:
         results = _results(bundle, inputs, output_dir, manifest, settings)
         files = WholeFiles(results, bundle, settings.deidentify)
-        job = Job(predictor, results, files, settings.overwrite)
+        job = Job(model.predictor, results, files, settings.overwrite, model.threshold)
         slides = [found for found in inputs.images if found.kind == "slide"]
         pictures = [found for found in inputs.images if found.kind != "slide"]
         images = pictures + slides
-        workers, batch_size = settings.workers or _workers(), settings.batch_size or _batch_size(predictor)
+        batch_size = settings.batch_size or _batch_size(model.predictor)
         try:
             with closing(_lines(job, pictures, slides, workers, batch_size, shown)) as lines:
                 for line in files.complete(images, shown(lines, len(images))):
                     if line is not None:
                         manifest.append(line)
                     summary.count(line)
-            _bring_up_to_date(output_dir, manifest, inputs)
+            doubtful = _bring_up_to_date(output_dir, manifest, inputs)
+            summary.doubtful = doubtful if settings.quality else None
         except OSError as error:
             summary.stopped = error.strerror or str(error)
         except KeyboardInterrupt:
@@ -173,7 +168,8 @@ def _refuse_others(output_dir: Path) -> None:
 def _results(bundle: Bundle, inputs: Inputs, output_dir: Path, manifest: Manifest, settings: Settings) -> Results:
     """Results with names unlike those of images that were done by former runs, too."""
     names = result_names({*(found.key for found in inputs.images), *manifest.keys()})
-    return Results(output_dir, manifest, bundle, names, settings.outputs, settings.deidentify)
+    views = views_in_words(bundle, settings)
+    return Results(output_dir, manifest, bundle, names, settings.outputs, settings.deidentify, views, settings.average)
 
 
 def _workers() -> int:
@@ -185,10 +181,15 @@ def _batch_size(predictor: Predictor) -> int:
     return 8 if predictor.device.type != "cpu" and predictor.takes_whole_pictures else 1
 
 
-def _bring_up_to_date(output_dir: Path, manifest: Manifest, inputs: Inputs) -> None:
-    """Put the manifest in order, and write what is made from it."""
-    here = {found.key for found in inputs.images}
-    gone = [line["image"] for line in manifest.lines() if line["image"] not in here and not line["outputs"]]
+def _bring_up_to_date(output_dir: Path, manifest: Manifest, inputs: Inputs) -> int:
+    """Put the manifest in order, and write what is made from it; return how many of the images are doubtful."""
+    here, gone, doubtful = {found.key for found in inputs.images}, [], 0
+    for line in manifest.lines():
+        if line["image"] in here:
+            doubtful += "doubtful" in line.get("flags", ())
+        elif not line["outputs"]:
+            gone.append(line["image"])
     manifest.put_in_order(without=gone)
     write_tables(output_dir, manifest.lines())
     write_report(output_dir / REPORT, manifest.lines, {found.key: found.path for found in inputs.images})
+    return doubtful

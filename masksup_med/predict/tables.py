@@ -17,7 +17,7 @@ __all__ = ["IMAGES", "MEASUREMENTS", "physical_area", "write_tables"]
 IMAGES, MEASUREMENTS = "images.csv", "measurements.csv"
 _IMAGE = (
     *("image", "frame", "status", "width", "height", "objects", "area_share", "tissue_share"),
-    *("mean_confidence", "flags", "error"),
+    *("mean_confidence", "disagreement", "flags", "error"),
 )
 _OBJECT = ("image", "object", "class", "area_px", "area_mm2", "area_um2", *Object._fields[2:])
 

@@ -1,4 +1,4 @@
-"""Hiding (random masks, and MONAI transforms that apply them) and the reading of labels."""
+"""Hiding (random masks, and MONAI transforms that apply them), the reading of labels, and temperature."""
 
 from masksup_med.transforms.array import (
     RandBlockMask,
@@ -30,6 +30,12 @@ from masksup_med.transforms.label import (
     ForegroundLabelDict,
 )
 from masksup_med.transforms.masks import LEVELS, block_mask, patch_mask, ratio_range, scribble_mask
+from masksup_med.transforms.temperature import (
+    TemperatureScaling,
+    TemperatureScalingD,
+    TemperatureScalingd,
+    TemperatureScalingDict,
+)
 
 __all__ = [
     "LEVELS",
@@ -55,6 +61,10 @@ __all__ = [
     "RandScribbleMaskD",
     "RandScribbleMaskDict",
     "RandScribbleMaskd",
+    "TemperatureScaling",
+    "TemperatureScalingD",
+    "TemperatureScalingDict",
+    "TemperatureScalingd",
     "block_mask",
     "fill_hidden",
     "patch_mask",

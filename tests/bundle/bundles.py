@@ -31,9 +31,8 @@ INVERT = {
 }
 HALF = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
 ARGMAX = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
-SAVE: Step = yaml.safe_load((find_bundle("polyp_masksup") / "configs" / "inference.yaml").read_text())[
-    "postprocessing"
-]["transforms"][3]
+_SHIPPED: Any = yaml.safe_load((find_bundle("polyp_masksup") / "configs" / "inference.yaml").read_text())
+SAVE: Step = next(step for step in _SHIPPED["postprocessing"]["transforms"] if step["_target_"] == "SaveImaged")
 TINY_UNET = {
     "_target_": "UNet",
     "spatial_dims": 2,

@@ -359,7 +359,7 @@ def test_place_and_neighbours_in_a_batch_change_no_bit(shipped: Callable[[str], 
     predictor = Predictor(Bundle.open(shipped("polyp")), "cpu")
     images = [predictor.prepare(picture_of(50 + seed, 70, seed)).image for seed in range(4)]
     together = predictor.infer(images)
-    assert together.shape == (4, 1, 64, 64) and together.device.type == "cpu" and together.dtype == torch.float32
+    assert together.shape == (4, 1, 1, 64, 64) and together.device.type == "cpu" and together.dtype == torch.float32
     for order in ([3, 2, 1, 0], [1, 1, 1, 1], [2, 0, 3, 3]):
         assert torch.equal(predictor.infer([images[number] for number in order]), together[order])
     alone = torch.stack([predictor.infer([image])[0] for image in images])
@@ -374,10 +374,10 @@ def test_eight_threads_at_once(shipped: Callable[[str], Path], task: str) -> Non
     def predict(picture: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
         prepared = predictor.prepare(picture)
         prediction = predictor.finish(prepared, logits_of(prepared.image))
-        return prepared.image, *prediction
+        return prepared.image, prediction.classes, prediction.probability
 
     def logits_of(image: torch.Tensor) -> torch.Tensor:
-        return image.sum(0, keepdim=True)  # the network is in one thread alone
+        return image.sum(0, keepdim=True)[None]  # the network is in one thread alone
 
     expected = [predict(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as threads:

@@ -10,7 +10,8 @@ from monai.metrics import MSEMetric
 from torch import nn
 
 from masksup_med.errors import CheckpointError, MissingDataError
-from masksup_med.handlers import BestModelSaver, EpochSeed, TrainingState, WeightsLoader, load_weights
+from masksup_med.handlers import BestModelSaver, EpochSeed, TrainingState, WeightsLoader
+from masksup_med.networks.weights import load_weights
 
 
 class Scripted:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from masksup_med.outputs import page
-from masksup_med.outputs.page import INK, figure_svg, picture_uri, plot_style, write_page
+from masksup_med.outputs.page import picture_uri, write_page
+from masksup_med.outputs.plots import INK, figure_svg, plot_style
 
 
 def decoded(uri):

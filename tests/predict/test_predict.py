@@ -817,6 +817,8 @@ def test_summary_as_json(bright: Path, tmp_path: Path, capsys: pytest.CaptureFix
             "predicted": predicted,
             "done_before": done,
             "failed": {"bad.tif": manifest(tmp_path / "out")["bad.tif"]["error"]},
+            "doubtful": None,
+            "notes": [],
             "stopped": "",
             "left_out": {".txt": 1},
             "exit_code": 3,

@@ -20,7 +20,8 @@ from masksup_med.bundle import Bundle, Predictor
 from masksup_med.cli import main
 from masksup_med.metrics.objects import objects_of
 from masksup_med.predict.discovery import find_images
-from masksup_med.predict.run import Settings, predict_images
+from masksup_med.predict.model import Settings
+from masksup_med.predict.run import predict_images
 from masksup_med.predict.slides import job as slides_job
 from masksup_med.predict.slides import objects as slides_objects
 from masksup_med.predict.slides.grid import Box, grid_of
@@ -89,7 +90,7 @@ def test_objects_and_polygons_are_those_of_the_whole_picture(bright: Path, tmp_p
     write_tiff_slide(tmp_path / "in" / "slide.tif", picture, MPP)
     run(bright, tmp_path / "in", tmp_path / "out")
     whole = Predictor(Bundle.open(bright))(picture)
-    objects = {tuple(each)[:-1]: each.mean_probability for each in objects_of(*whole)}
+    objects = {tuple(each)[:-2]: each.mean_probability for each in objects_of(whole.classes, whole.probability)}
     found = {
         tuple(list(each.values())[1:-1]): each["mean_probability"] for each in line_of(tmp_path / "out")["objects"]
     }

@@ -15,6 +15,7 @@ OBJECT = Object(1, 120, 10.5, 20.25, 5, 15, 12, 11, 12.3608, 0.4, 0.95, 0.875)
 OBJECT_COLUMNS = [
     "image", "object", "class", "area_px", "area_mm2", "area_um2", "centroid_x", "centroid_y", "box_left", "box_top",
     "box_width", "box_height", "equivalent_diameter_px", "eccentricity", "solidity", "mean_probability",
+    "disagreement",
 ]  # fmt: skip
 IMAGE_COLUMNS = [
     "image",
@@ -26,6 +27,7 @@ IMAGE_COLUMNS = [
     "area_share",
     "tissue_share",
     "mean_confidence",
+    "disagreement",
     "flags",
     "error",
 ]
@@ -62,9 +64,22 @@ def test_a_row_for_each_image_and_each_object(tmp_path: Path) -> None:
     images = rows(tmp_path / IMAGES)
     assert list(images[0]) == IMAGE_COLUMNS
     assert [tuple(row.values()) for row in images] == [
-        ("a.png", "", "done", "40", "30", "2", "0.1", "", "0.9", "at_edge tiled", ""),
-        ("b/c, d.png", "", "done", "40", "30", "0", "0.0", "", "0.9", "nothing_found", ""),
-        ("e.png", "", "failed", "", "", "", "", "", "", "", 'Cannot read image e.png: it is "empty"; copy it again.'),
+        ("a.png", "", "done", "40", "30", "2", "0.1", "", "0.9", "", "at_edge tiled", ""),
+        ("b/c, d.png", "", "done", "40", "30", "0", "0.0", "", "0.9", "", "nothing_found", ""),
+        (
+            "e.png",
+            "",
+            "failed",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            'Cannot read image e.png: it is "empty"; copy it again.',
+        ),
     ]
     objects = rows(tmp_path / MEASUREMENTS)
     assert list(objects[0]) == OBJECT_COLUMNS
@@ -85,6 +100,7 @@ def test_a_row_for_each_image_and_each_object(tmp_path: Path) -> None:
         "0.4",
         "0.95",
         "0.875",
+        "",
     ]
     assert list(objects[0].values()) == first
     assert [(row["image"], row["object"], row["class"], row["area_px"]) for row in objects] == [

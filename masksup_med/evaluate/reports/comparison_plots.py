@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 
 from masksup_med.evaluate.reports.plots import BLUE, MOST_POINTS, ORANGE, plot_axes
-from masksup_med.outputs.page import INK, figure_svg, plot_style
+from masksup_med.outputs.plots import INK, figure_svg, plot_style
 
 __all__ = ["all_differences", "image_by_image"]
 

@@ -16,7 +16,8 @@ from masksup_med.evaluate.reports.pictures import Picture
 from masksup_med.evaluate.reports.plots import BLUE, ORANGE, plot_axes
 from masksup_med.evaluate.reports.words import FEW, number, resampling_words, span
 from masksup_med.outputs.overlay import CLASS_COLOURS, LABEL_COLOUR
-from masksup_med.outputs.page import INK, css_colour, write_page
+from masksup_med.outputs.page import css_colour, write_page
+from masksup_med.outputs.plots import INK
 
 __all__ = ["write_occlusion_report"]
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from masksup_med.metrics.calibration import BINS
-from masksup_med.outputs.page import INK, figure_svg, plot_style
+from masksup_med.outputs.plots import INK, figure_svg, plot_style
 
 __all__ = ["BLUE", "MOST_POINTS", "ORANGE", "distribution", "plot_axes", "reliability_diagram", "score_by_size"]
 

@@ -110,7 +110,7 @@ def _predict_tiles(
             slice(tile.left - seen.left, tile.right - seen.left),
             slice(tile.top - seen.top, tile.bottom - seen.top),
         )
-        store.put(number, job.predictor.probabilities_of(picture)[:, columns, rows])
+        store.put(number, job.predictor.maps_of(picture)[:, columns, rows])
 
     executor = ThreadPoolExecutor(workers, "tile")
     with threads_for(workers if job.predictor.device.type == "cpu" else 1):

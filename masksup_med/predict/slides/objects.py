@@ -94,13 +94,13 @@ def cut_out(assembled: Assembled, number: int, box: Box) -> Iterator[Cut]:
     """
     width, height = box.right - box.left, box.bottom - box.top
     step = math.ceil(math.sqrt(width * height / _MOST_PIXELS))
-    classes, probability = assembled.predict(box, step)
-    regions = list(regions_of((classes == number).astype(np.uint8)))
+    prediction = assembled.predict(box, step)
+    regions = list(regions_of((prediction.classes == number).astype(np.uint8)))
     if step == 1:
         regions = [region for region in regions if region.mask.shape == (height, width)]
     if regions:
         region = max(regions, key=lambda region: np.count_nonzero(region.mask))
-        found = measured(region, probability)._replace(class_number=number)
+        found = measured(region, *prediction[1:])._replace(class_number=number)
         corner = np.array([box.left, box.top]) - (step - 1) / 2  # what is seen is the middle of what it stands for
         rings = [ring * step + corner for ring in outline(region.mask, region.corner)]
         yield Cut(_placed(found, box, step), rings)

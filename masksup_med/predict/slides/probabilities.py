@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,13 +45,13 @@ class TileStore:
         return self._path(number).exists()
 
     def put(self, number: int, probabilities: torch.Tensor) -> None:
-        """Store the probabilities of a tile, shape (classes, width, height)."""
+        """Store the probabilities of a tile, and maps that go with them, shape (maps, width, height)."""
         stored = np.rint(probabilities.clamp(0, 1).numpy() * np.float64(_FULL)).astype(np.uint16)
         with atomic_path(self._path(number)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, stored)
 
     def get(self, number: int) -> NDArray[np.uint16]:
-        """The probabilities of a tile, from 0 to 65535, shape (classes, width, height).
+        """What was stored of a tile, from 0 to 65535, shape (maps, width, height).
 
         Raises:
             DataError: its file is damaged.
@@ -102,11 +103,11 @@ class Assembled:
     def predict(self, box: Box, step: int = 1) -> Prediction:
         """Decide what is in a part of the slide, at every ``step``-th pixel of every ``step``-th row."""
         rows = [self._row(Box(box.left, top, box.right, bottom), step) for top, bottom in _parts(*box[1::2], step)]
-        return Prediction(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True)))
+        return _joined(rows, axis=0)
 
     def _row(self, box: Box, step: int) -> Prediction:
         parts = [self._part(Box(left, box.top, right, box.bottom), step) for left, right in _parts(*box[::2], step)]
-        return Prediction(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
+        return _joined(parts, axis=1)
 
     def _part(self, box: Box, step: int) -> Prediction:
         """Decide at once, for which probabilities of the whole part are in memory."""
@@ -115,13 +116,15 @@ class Assembled:
         blended = self._blended(Box(left, top, right, bottom))
         if blended is None:
             shape = down.shape[0], across.shape[0]
-            return Prediction(np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
+            nothing = np.zeros(shape, np.float32)
+            return Prediction(nothing.astype(np.uint8), nothing, *((nothing, nothing) if self._predictor.views else ()))
         probabilities, is_known = blended
         across, down = across[:, left:right], down[:, top:bottom]
         native = np.stack([(across @ each) @ down.T for each in probabilities])
         finished = self._predictor.decide(torch.from_numpy(native))
         known = ((across @ is_known) @ down.T > 0).T
-        return Prediction(finished.classes * known, finished.probability * known)
+        distance, foreground = (None if each is None else each * known for each in finished[2:])
+        return Prediction(finished.classes * known, finished.probability * known, distance, foreground)
 
     def _blended(self, box: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Probabilities (classes, width, height) of a part of the grid, and where there are any; None if nowhere."""
@@ -140,6 +143,14 @@ class Assembled:
             return None
         total /= np.maximum(weights, np.finfo(np.float32).tiny)
         return total, (weights > 0).astype(np.float32)
+
+
+def _joined(parts: Sequence[Prediction], axis: int) -> Prediction:
+    def joined(name: str) -> Any:
+        arrays = [getattr(part, name) for part in parts]
+        return None if arrays[0] is None else np.concatenate(arrays, axis)
+
+    return Prediction(*map(joined, Prediction._fields))
 
 
 def _parts(start: int, end: int, step: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksup_med.data.slides import Slide
+from masksup_med.metrics.disagreement import disagreement
 from masksup_med.metrics.objects import Object
 from masksup_med.outputs.ome_tiff import TILE, write_ome_tiff
 from masksup_med.outputs.overlay import draw_overlay, write_picture
@@ -72,7 +73,7 @@ def write_results(
     if "polygons" not in paths:
         deque(features(), maxlen=0)
     job.results.remove_former(found.key, but=outputs)
-    measures = job.measures(slide.size, pixel_size, seen.found, seen.confidence, objects, tiled=True)
+    measures = job.measures(slide.size, pixel_size, seen.found, seen.confidence, seen.doubt, objects, tiled=True)
     return job.line(found, "done", sha256) | measures | end_of_line(outputs, 0, None)
 
 
@@ -86,6 +87,7 @@ class _Seen:
         self._step = math.ceil(max(assembled.size) / OVERVIEW)
         self.found = 0  # pixels
         self._confidence = 0.0  # summed over these
+        self._views = np.zeros(2)  # how far they are apart, and how much they see, summed
         self._surest = 1.0  # probability of background where it is least, if nothing is found
         self._small: list[NDArray[np.uint8]] = []
 
@@ -101,10 +103,13 @@ class _Seen:
             yield band
 
     def _part(self, box: Box) -> NDArray[np.uint8]:
-        classes, probability = self._assembled.predict(box)
+        prediction = self._assembled.predict(box)
+        classes, probability = prediction.classes, prediction.probability
         is_found, known = classes > 0, probability[probability > 0]
         self.found += int(np.count_nonzero(is_found))
         self._confidence += float(probability[is_found].sum(dtype=np.float64))
+        if prediction.distance is not None and prediction.foreground is not None:
+            self._views += [each.sum(dtype=np.float64) for each in (prediction.distance, prediction.foreground)]
         if len(known):
             self._surest = min(self._surest, float(known.min() if self._several else 1 - known.max()))
         return classes
@@ -113,6 +118,13 @@ class _Seen:
     def confidence(self) -> float:
         """Mean probability of what was found; where nothing was, that of background where it is least."""
         return self._confidence / self.found if self.found else self._surest
+
+    @property
+    def doubt(self) -> float | None:
+        """Disagreement of the views, None if the slide is only looked at as it is."""
+        if not self._views.any():
+            return None
+        return disagreement(self._views[0], self._views[1], math.prod(self._assembled.size))
 
     def overlay(self, overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Contours drawn over a small picture of the slide."""

@@ -1,0 +1,92 @@
+"""The temperature with which a bundle's probabilities can be taken at their word, fitted on labelled images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from masksup_med.bundle.bundle import Bundle
+from masksup_med.errors import SettingError
+from masksup_med.metrics.calibration import expected_calibration_error, reliability_bins
+from masksup_med.outputs.atomic import atomic_path
+
+__all__ = ["Calibration", "check_place", "store_temperature"]
+
+_PIXELS = 4096  # of an image; more of them tell little more
+_RANGE = (0.05, 20.0)
+_LEAST = 1e-6  # probability, so that its logarithm is finite
+_FILE = Path("configs", "inference.yaml")
+_LINE = re.compile(r"^temperature:[ \t]*[^#\s]+", re.MULTILINE)
+
+
+class _Pixels(NamedTuple):
+    """Some pixels of an image."""
+
+    log_probability: NDArray[np.float64]  # of each class, (pixels, classes)
+    label: NDArray[np.intp]  # class numbers, (pixels,)
+
+
+class Calibration:
+    """How often what is given some probability is true, gathered image by image.
+
+    Args:
+        seed: of which pixels are looked at to fit a temperature.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = np.random.default_rng(seed)
+        self._pixels: list[_Pixels] = []
+        self.bins = reliability_bins(np.zeros((0, 0)), np.zeros((0, 0), bool))
+
+    def add(self, probability: NDArray[np.float32], label: NDArray[np.uint8]) -> None:
+        """Take in an image: probabilities of shape (classes, H, W), one class being the foreground; labels (H, W)."""
+        single = len(probability) == 1
+        foreground = probability[0] if single else 1 - probability[0]
+        self.bins = self.bins + reliability_bins(np.clip(foreground, 0, 1), label > 0)
+        chosen = self._random.choice(label.size, min(_PIXELS, label.size), replace=False)
+        seen = probability.reshape(len(probability), -1)[:, chosen].T.astype(np.float64)
+        seen = np.concatenate([1 - seen, seen], axis=1) if single else seen
+        numbers = (label > 0 if single else label).ravel()[chosen].astype(np.intp)
+        known = numbers < seen.shape[1]  # void has the label 255
+        self._pixels.append(_Pixels(np.log(np.clip(seen, _LEAST, 1))[known], numbers[known]))
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error of the foreground's probability."""
+        return float(expected_calibration_error(self.bins))
+
+    def temperature(self) -> float:
+        """The temperature that makes the labels most probable, to three digits (Guo et al., ICML 2017, section 4.2)."""
+        values, labels = (np.concatenate(parts) for parts in zip(*self._pixels, strict=True))
+
+        def loss(log_temperature: float) -> float:
+            log_probability = log_softmax(values / np.exp(log_temperature), axis=1)
+            return -float(log_probability[np.arange(len(labels)), labels].mean())
+
+        found = minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded", options={"xatol": 1e-4})
+        return float(f"{np.exp(found.x):.3g}")
+
+
+def store_temperature(bundle: Bundle, temperature: float) -> None:
+    """Write a temperature into a bundle's ``inference.yaml``, whose comments stay."""
+    file = bundle.folder / _FILE
+    text = _LINE.sub(f"temperature: {temperature}", file.read_text(encoding="utf-8"))
+    with atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_place(bundle: Bundle) -> None:
+    """Raise :class:`SettingError` if a bundle has no place for a temperature, before anything costs time."""
+    file = bundle.folder / _FILE
+    text = file.read_text(encoding="utf-8")
+    if len(_LINE.findall(text)) != 1 or "TemperatureScalingd" not in text:
+        raise SettingError(
+            f"{file} has no temperature; add `temperature: 1.0`, and masksup_med.transforms.TemperatureScalingd as the "
+            "first step of postprocessing, as in the bundles that come with masksup-med."
+        )
