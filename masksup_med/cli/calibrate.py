@@ -9,6 +9,8 @@ from masksup_med.cli.arguments import natural, share
 
 __all__ = ["add"]
 
+_SHARES = ("sensitivity", "sensitivity_held_back", "false_alarms")
+
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """Add the verb."""
@@ -71,12 +73,14 @@ def _print(results: dict[str, Any]) -> None:
     print("\nviews  IoU averaged  threshold  bad flagged (held back)  good flagged")
     for count, averaged in results["averaged"].items():
         flags = results["thresholds"].get(count)
-        shares = (
-            f"{flags['threshold']:9.4f}  {flags['sensitivity']:11.0%} ({flags['sensitivity_held_back']:9.0%})"
-            f"  {flags['false_alarms']:12.0%}"
-            if flags
-            else "        –"
-        )
+        shares = "        –"
+        if flags:
+            bad, held_back, good = map(_percent, (flags[name] for name in _SHARES))
+            shares = f"{flags['threshold']:9.4f}  {bad:>11} ({held_back:>9})  {good:>12}"
         print(f"{count:>5}  {averaged['iou']:12.4f}  {shares}")
     if not results["thresholds"]:
         print(f"No threshold was set: of too few images, {results['bad']}, the IoU is below 0.5; give more images.")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-__all__ = ["auroc", "risk_coverage_area", "spearman", "threshold_for"]
+__all__ = ["auroc", "risk_coverage_area", "risk_coverage_curve", "spearman", "threshold_for"]
 
 
 def spearman(doubt: NDArray[np.floating], quality: NDArray[np.floating]) -> np.float64:
@@ -40,11 +40,10 @@ def auroc(doubt: NDArray[np.floating], is_bad: NDArray[np.bool_]) -> np.float64:
     return np.float64((rankdata(doubt)[is_bad].sum() - bad * (bad + 1) / 2) / (bad * good))
 
 
-def risk_coverage_area(doubt: NDArray[np.floating], risk: NDArray[np.floating]) -> np.float64:
-    """Mean risk of the images that are kept, from the least doubtful one to all of them; 0 the best.
+def risk_coverage_curve(doubt: NDArray[np.floating], risk: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean risk of the least doubtful image, of the two least doubtful ones, and so on to all, shape (images,).
 
-    Geifman et al., "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019. Images of equal doubt
-    count with their mean risk, so that their order does not matter.
+    Images of equal doubt count with their mean risk, so that their order does not matter.
 
     Args:
         doubt: shape (images,).
@@ -52,7 +51,15 @@ def risk_coverage_area(doubt: NDArray[np.floating], risk: NDArray[np.floating]) 
     """
     _, group = np.unique(doubt, return_inverse=True)
     shared = (np.bincount(group, risk) / np.bincount(group))[group]
-    return np.float64((np.cumsum(shared[np.argsort(doubt, kind="stable")]) / np.arange(1, len(doubt) + 1)).mean())
+    return np.cumsum(shared[np.argsort(doubt, kind="stable")]) / np.arange(1, len(doubt) + 1)
+
+
+def risk_coverage_area(doubt: NDArray[np.floating], risk: NDArray[np.floating]) -> np.float64:
+    """Mean of the :func:`risk_coverage_curve`, 0 the best.
+
+    Geifman et al., "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019.
+    """
+    return np.float64(risk_coverage_curve(doubt, risk).mean())
 
 
 def threshold_for(doubt: NDArray[np.floating], is_bad: NDArray[np.bool_], sensitivity: float) -> float:

@@ -35,11 +35,13 @@ def worth(doubt: _Values, iou: _Values, bootstrap: Bootstrap) -> dict[str, Any]:
     }
     drawn = [np.array([figure(doubt[at], iou[at]) for figure in figures.values()]) for at in bootstrap.draws()]
     result: dict[str, Any] = {}
+    bad = np.count_nonzero(iou < BAD)
     for (name, figure), estimates in zip(figures.items(), np.transpose(drawn), strict=True):
         value, known = float(figure(doubt, iou)), estimates[np.isfinite(estimates)]
-        enough = bootstrap.groups > 1 and len(known) > len(estimates) / 2
+        enough = bootstrap.groups > 1 and len(known) > len(estimates) / 2 and np.isfinite(value)
+        enough &= name != "auroc" or min(bad, len(iou) - bad) >= FEWEST
         result[name] = value if np.isfinite(value) else None
-        result[f"{name}_interval"] = interval(known) if enough and np.isfinite(value) else None
+        result[f"{name}_interval"] = interval(known, CONFIDENCE) if enough else None
     return result
 
 
@@ -50,7 +52,7 @@ def gain(averaged: _Values, plain: _Values, bootstrap: Bootstrap) -> dict[str, A
     return {
         "iou": float(averaged.mean()),
         "gain": float((averaged - plain).mean()),
-        "gain_interval": interval(resampled) if bootstrap.groups > 1 else None,
+        "gain_interval": interval(resampled, CONFIDENCE) if bootstrap.groups > 1 else None,
     }
 
 
@@ -65,22 +67,23 @@ def threshold_figures(doubt: _Values, iou: _Values, groups: Sequence[str], sensi
 
     Returns:
         The threshold; the share of bad images that it flags, of good ones, and of all; and the share of bad images
-        flagged with a threshold that was set without their own patient or sequence.
+        flagged with a threshold that was set without their own patient or sequence. None stands for what cannot be
+        said: with bad images of one group only, or with no good one.
     """
     is_bad = iou < BAD
     threshold = threshold_for(doubt, is_bad, sensitivity)
     flagged = doubt >= threshold
     names, held_back = np.asarray(groups), np.zeros(len(doubt), bool)
-    for group in np.unique(names[is_bad]):
-        own = names == group
-        if is_bad[~own].any():
-            held_back |= own & (doubt >= threshold_for(doubt[~own], is_bad[~own], sensitivity))
+    bad_groups = np.unique(names[is_bad])
+    for own in (names == group for group in bad_groups if len(bad_groups) > 1):
+        held_back |= own & (doubt >= threshold_for(doubt[~own], is_bad[~own], sensitivity))
+    several = len(bad_groups) > 1
     return {
         "threshold": threshold,
         "sensitivity": float(flagged[is_bad].mean()),
-        "sensitivity_held_back": float(held_back[is_bad].mean()),
-        "sensitivity_interval": _share_interval(held_back[is_bad]),
-        "false_alarms": float(flagged[~is_bad].mean()) if (~is_bad).any() else 0.0,
+        "sensitivity_held_back": float(held_back[is_bad].mean()) if several else None,
+        "sensitivity_interval": _share_interval(held_back[is_bad]) if several else None,
+        "false_alarms": float(flagged[~is_bad].mean()) if (~is_bad).any() else None,
         "flagged": float(flagged.mean()),
     }
 

@@ -47,14 +47,15 @@ class Calibration:
     def add(self, probability: NDArray[np.float32], label: NDArray[np.uint8]) -> None:
         """Take in an image: probabilities of shape (classes, H, W), one class being the foreground; labels (H, W)."""
         single = len(probability) == 1
+        known = label < max(2, len(probability))  # void has the label 255
         foreground = probability[0] if single else 1 - probability[0]
-        self.bins = self.bins + reliability_bins(np.clip(foreground, 0, 1), label > 0)
+        self.bins = self.bins + reliability_bins(np.clip(foreground[known], 0, 1), label[known] > 0)
         chosen = self._random.choice(label.size, min(_PIXELS, label.size), replace=False)
         seen = probability.reshape(len(probability), -1)[:, chosen].T.astype(np.float64)
         seen = np.concatenate([1 - seen, seen], axis=1) if single else seen
         numbers = (label > 0 if single else label).ravel()[chosen].astype(np.intp)
-        known = numbers < seen.shape[1]  # void has the label 255
-        self._pixels.append(_Pixels(np.log(np.clip(seen, _LEAST, 1))[known], numbers[known]))
+        at = known.ravel()[chosen]
+        self._pixels.append(_Pixels(np.log(np.clip(seen, _LEAST, 1))[at], numbers[at]))
 
     @property
     def error(self) -> float:

@@ -18,6 +18,7 @@ from masksup_med.evaluate.quality.figures import BAD, FEWEST
 from masksup_med.evaluate.quality.scores import Scored
 from masksup_med.evaluate.reports.plots import BLUE, MOST_POINTS, ORANGE, plot_axes, reliability_diagram
 from masksup_med.evaluate.reports.words import FEW, resampling_words
+from masksup_med.metrics.doubt import risk_coverage_curve
 from masksup_med.outputs.page import write_page
 from masksup_med.outputs.plots import INK
 
@@ -94,7 +95,7 @@ def _drawn(results: Row, rows: Sequence[Scored]) -> Row:
     threshold = results["thresholds"].get(str(_VIEWS), {}).get("threshold")
     flagged = doubt >= (np.inf if threshold is None else threshold)
     return {
-        "flags": {count: _flags(figures, results, bad_groups) for count, figures in results["thresholds"].items()},
+        "flags": {count: _flags(figures) for count, figures in results["thresholds"].items()},
         "flagged": int(flagged.sum()),
         "bad_flagged": int((flagged & (iou < BAD)).sum()),
         "one_bad_group": bad_groups == 1,
@@ -108,15 +109,14 @@ def _averaged(figures: Row) -> tuple[str, _Cell]:
     return _text(figures["iou"]), _Cell(_text(figures["gain"], "+"), _span(figures["gain_interval"], "+"))
 
 
-def _flags(figures: Row, results: Row, bad_groups: int) -> _Flags:
-    """If all bad images are of one group, none is left to set a threshold without it."""
-    low, high = figures["sensitivity_interval"]
-    interval = f"{100 * low:.0f}–{_percent(high)}"
+def _flags(figures: Row) -> _Flags:
+    low, high = figures["sensitivity_interval"] or (0, 0)
+    interval = f"{100 * low:.0f}–{_percent(high)}" if figures["sensitivity_interval"] else ""
     return _Flags(
         _text(figures["threshold"]),
         _percent(figures["sensitivity"]),
-        _Cell(_percent(figures["sensitivity_held_back"]), interval) if bad_groups > 1 else _Cell(_UNKNOWN, ""),
-        _percent(figures["false_alarms"]) if results["bad"] < results["images"] else _UNKNOWN,
+        _Cell(_percent(figures["sensitivity_held_back"]), interval),
+        _percent(figures["false_alarms"]),
         _percent(figures["flagged"]),
     )
 
@@ -146,8 +146,8 @@ def _span(bounds: Sequence[float] | None, sign: str = "-") -> str:
     return "" if bounds is None else " to ".join(_text(bound, sign) for bound in bounds)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}\u00a0%"
+def _percent(share: float | None) -> str:
+    return _UNKNOWN if share is None else f"{100 * share:.0f}\u00a0%"
 
 
 def _scatter(doubt: _Values, iou: _Values, threshold: float | None) -> Markup:
@@ -173,8 +173,10 @@ def _risk_coverage(doubt: _Values, risk: _Values) -> Markup:
     kept = np.arange(1, len(risk) + 1) / len(risk)
     with plot_axes(4.8, 3.6) as (axes, draw):
         axes.plot(kept, np.full(len(risk), risk.mean()), color=INK, linewidth=1, linestyle=_DOTS, label="by chance")
-        axes.plot(kept, _mean_risk(doubt, risk), color=BLUE, label="by disagreement")
-        axes.plot(kept, _mean_risk(risk, risk), color=INK, linewidth=1, linestyle=_DASHES, label="perfect order")
+        axes.plot(kept, risk_coverage_curve(doubt, risk), color=BLUE, label="by disagreement")
+        axes.plot(
+            kept, risk_coverage_curve(risk, risk), color=INK, linewidth=1, linestyle=_DASHES, label="perfect order"
+        )
         axes.set(xlim=(0, 1), xlabel="share of the images that is kept", ylabel="mean of 1 − IoU")
         axes.set_ylim(0, max(1.15 * float(risk.mean()), 0.01))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -184,13 +186,6 @@ def _risk_coverage(doubt: _Values, risk: _Values) -> Markup:
 
 def _legend_above(axes: Any) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.3, handletextpad=0.4, columnspacing=1.2)
-
-
-def _mean_risk(doubt: _Values, risk: _Values) -> _Values:
-    """Of the first image, the first two and so on, least doubt first; those of equal doubt count with their mean."""
-    _, group = np.unique(doubt, return_inverse=True)
-    shared = (np.bincount(group, risk) / np.bincount(group))[group]
-    return np.cumsum(shared[np.argsort(doubt, kind="stable")]) / np.arange(1, len(risk) + 1)
 
 
 def _bins(sums: Sequence[Sequence[float]]) -> list[Row]:
