@@ -35,7 +35,8 @@ from masksup_med.bundle.processing import MonaiProcessing
 from masksup_med.data.decode import read_image
 from masksup_med.data.phantoms import polyp_phantom
 from masksup_med.predict.discovery import find_images
-from masksup_med.predict.run import Settings, predict_images
+from masksup_med.predict.model import Settings
+from masksup_med.predict.run import predict_images
 
 SIZES = ((288, 384), (529, 622))
 SIDE, STEPS, BATCH = 352, 120, 2  # of training
