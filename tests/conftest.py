@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-# Imports stand in the fixtures: the process that only hands out tests to others waits for none of them.
+from masksup_med.telemetry import silence
+
+silence()
+
+# Other imports stand in the fixtures: the process that only hands out tests to others waits for none of them.
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ def check_features(runtimes: list[Finding]) -> list[Finding]:
         _extra("slides", _load_openslide, "openslide", "slides"),
         _needed("MLflow tracking", _load_mlflow),
         _needed("ImageNet encoders", _run_encoder),
-        _extra("exporting", _load_exporters, "onnx onnxscript", "onnx"),
+        _extra("exporting", _load_exporter, "onnx", "onnx"),
         *(runtime[name]._replace(name=f"prediction by {name}", detail="") for name in ("onnx", "openvino")),
     ]
 
@@ -156,11 +156,10 @@ def _run_encoder() -> str:
     return "weights are downloaded when they are first used"
 
 
-def _load_exporters() -> str:
+def _load_exporter() -> str:
     import onnx
-    import onnxscript
 
-    return f"onnx {onnx.__version__}, onnxscript {onnxscript.__version__}"
+    return f"onnx {onnx.__version__}"
 
 
 def _same(read: object, written: object) -> None:

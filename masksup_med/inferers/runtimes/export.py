@@ -118,6 +118,10 @@ def _write_torchscript(network: nn.Module, example: torch.Tensor, any_size: bool
 
 def _write_onnx(network: nn.Module, example: torch.Tensor, any_size: bool, path: Path) -> None:
     """By torch's older exporter: the newer one takes a quarter of a minute, and its graphs ran slower."""
+    try:
+        import onnx  # noqa: F401 - which torch asks for
+    except ImportError:
+        raise SettingError("The package onnx is not installed; run pip install 'masksup-med[onnx]'.") from None
     axes = {0: "batch", 2: "width", 3: "height"} if any_size else {0: "batch"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
