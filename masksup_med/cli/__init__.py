@@ -22,6 +22,7 @@ from masksup_med.cli import (
     predict,
 )
 from masksup_med.errors import MaskSupError
+from masksup_med.telemetry import silence
 
 __all__ = ["main"]
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A verb that can be done in part returns a code of its own.
     """
+    silence()
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows a question mark instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from masksup_med.bundle import Bundle, Predictor
 from masksup_med.data.decode import read_image
 from masksup_med.errors import MaskSupError
+from masksup_med.inferers.runtimes.files import exports_of
 from masksup_med.predict.discovery import Found
 from masksup_med.predict.pipeline import threads_for
 
@@ -42,7 +43,7 @@ def choose(bundle: Bundle, device: str, images: Sequence[Found], workers: int) -
         images: of the run.
         workers: threads that call the network.
     """
-    exported = [name for name in _OTHERS if name in (bundle.metadata.get("exports") or {})]
+    exported = [name for name in _OTHERS if name in exports_of(bundle)]
     if not exported:
         return Choice("torch", "nothing else was exported; see `masksup export`")
     if len(images) < _FEW and not any(found.kind == "slide" for found in images):

@@ -248,9 +248,11 @@ class TestBundle:
             monkeypatch.setattr(f"masksup_med.doctor.{place}", lambda *_: [])
 
     def test_that_works(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from masksup_med.bundle import Bundle
+        from masksup_med.inferers.runtimes.export import export
+
         folder = brightness_bundle(tmp_path / "bright", mpp=0.5)
-        change(folder, exports={"onnx": {"file": "models/model.onnx", "sha256": "0"}, "openvino": {"opset": 8}})
-        (folder / "models" / "model.onnx").touch()
+        export(Bundle.open(folder), "onnx")
         assert run(str(folder), "--json") == 0
         bundle = json.loads(capsys.readouterr().out)["bundle"]
         assert {row["state"] for row in bundle.values()} == {"ok"}
@@ -258,14 +260,14 @@ class TestBundle:
         assert bundle["weights fit, and it predicts"]["detail"].startswith("0.000 M parameters")
         assert bundle["slides"]["detail"] == "0.5 µm per pixel"
         assert bundle["DICOM codes"]["detail"] == "Polyp of colon"
-        assert bundle["export onnx"]["detail"] == "models/model.onnx"
+        assert bundle["export onnx"]["detail"] == "fp32"
 
     def test_that_offers_nothing_else(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = brightness_bundle(tmp_path / "bright")
-        change(folder, dicom_segments=None, exports={"onnx": {"file": "models/model.onnx"}})
+        change(folder, dicom_segments=None, exports={"onnx": {"precision": "fp32"}})
         assert run(str(folder)) == 0
         out = capsys.readouterr().out
-        for line in (r"missing +slides +it has no mpp; ", r"missing +DICOM codes", r"broken +export onnx +there is no"):
+        for line in (r"missing +slides +it has no mpp; ", r"missing +DICOM codes", r"broken +export onnx +The bundle bright has no"):
             assert re.search(rf"^  {line}", out, re.MULTILINE), line
 
     def test_without_weights(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from masksup_med.bundle.bundle import Bundle
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.errors import DataError, SettingError
 from masksup_med.handlers.provenance import package_versions, sha256_of
-from masksup_med.inferers.runtimes.files import FILES, path_of
+from masksup_med.inferers.runtimes.files import FILES, exports_of, path_of
 from masksup_med.inferers.runtimes.onnx_runtime import OnnxRuntime
 from masksup_med.inferers.runtimes.openvino_runtime import OpenvinoRuntime
 from masksup_med.outputs.atomic import atomic_paths
@@ -61,7 +61,7 @@ def export(bundle: Bundle, form: str, precision: str = "fp32") -> Export:
     if precision not in PRECISIONS[form]:
         raise SettingError(f"{form} cannot be had in {precision}, only in {' or '.join(PRECISIONS[form])}.")
     silence()
-    predictor = Predictor(bundle, "cpu")  # which folds batch norms
+    predictor = Predictor(bundle, "cpu")
     size = predictor.network_size
     reasons = []
     for any_size in (True, False):
@@ -183,4 +183,4 @@ def _note(bundle: Bundle, form: str, precision: str, done: Export) -> None:
         "largest_difference": done.difference,
         "versions": {name: versions.get(name) for name in ("torch", _PACKAGES[form])},
     }
-    bundle.note(exports={**bundle.metadata.get("exports", {}), form: entry})
+    bundle.note(exports={**exports_of(bundle), form: entry})

@@ -21,7 +21,6 @@ from masksup_med.inferers.runtimes.files import FILES
 from tests.bundle.bundles import TINY_UNET, write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-NOT_YET = pytest.mark.xfail(raises=DataError, strict=True, reason="torch hides that onnx is missing")
 EVERY = [(form, precision) for form, precisions in PRECISIONS.items() for precision in precisions]
 
 
@@ -137,7 +136,7 @@ def test_a_network_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ).shape == (3, 1, 64, 64)
 
 
-@pytest.mark.parametrize("package", [pytest.param("onnx", marks=NOT_YET), "openvino"])
+@pytest.mark.parametrize("package", ["onnx", "openvino"])
 def test_missing_package(bundle: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(SettingError, match=rf"pip install 'masksup-med\[{package}\]'"):

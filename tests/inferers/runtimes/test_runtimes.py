@@ -105,12 +105,6 @@ def test_a_predictor_finds_the_same_with_it(exported: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_precision_is_told(exported: Path, name: str) -> None:
-    runtime = open_runtime(Bundle.open(exported), name, nn.Identity(), CPU)
-    assert (runtime.name, runtime.precision) == (name, "fp32")
-
-
-@pytest.mark.parametrize("name", EXPORTED)
 def test_nothing_exported(tmp_path: Path, name: str) -> None:
     folder = write_bundle(tmp_path / "plain")
     with pytest.raises(
@@ -193,7 +187,7 @@ def test_batch_norms_are_folded() -> None:
 
 
 @torch.inference_mode()
-def test_norms_before_convolutions_and_shared_ones_stay() -> None:
+def test_norms_that_cannot_be_folded_stay() -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3)
     norm.running_mean.fill_(0.5)  # type: ignore[union-attr]
