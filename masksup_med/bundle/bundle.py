@@ -142,9 +142,10 @@ class Bundle:
         try:
             with _without_plugin_advice():
                 yield
-        except MaskSupError:
-            raise
         except Exception as error:
+            for cause in _causes(error):
+                if isinstance(cause, MaskSupError):
+                    raise cause from None  # which MONAI may have wrapped in an error of its own
             reason = str(error).strip().partition("\n")[0]
             file = self.folder / "configs" / "inference.yaml"
             raise DataError(f"{file}: {what} cannot be made ({type(error).__name__}: {reason}); repair it.") from error
@@ -172,6 +173,12 @@ class Bundle:
                 settings[key] = self.config.get(key)
                 wanted += [reference.partition("#")[0] for reference in references(settings[key])]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _read_config(folder: Path) -> ConfigParser:

@@ -109,7 +109,7 @@ def _after(steps: list[_Step]) -> dict[str, Any] | None:
     temperature: Any = 1
     match steps:
         case [("masksup_med.transforms.TemperatureScalingd", {"keys": "pred", "temperature": divisor, **more}), *after]:
-            temperature, steps = divisor, after if not more and _numbers([divisor]) and divisor > 0 else []
+            temperature, steps = divisor, after if not more and _numbers([divisor]) and 0 < divisor < math.inf else []
     match steps:
         case [
             ("Activationsd", activation),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -95,6 +96,16 @@ class Predictor:
         else:
             width, height = self.prepare(np.zeros((480, 640, 3), np.uint8)).image.shape[1:]
         return int(width), int(height)
+
+    @cached_property
+    def takes_turned(self) -> bool:
+        """Whether the network also takes pictures whose width and height are swapped."""
+        width, height = self.network_size
+        try:
+            self._run([torch.zeros(3, height, width)])
+        except Exception:  # of whatever kind a network raises
+            return width == height
+        return True
 
     def needs_tiles(self, picture: NDArray[np.uint8]) -> bool:
         """Whether a picture has more pixels than the bundle takes at once."""

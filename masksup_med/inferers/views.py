@@ -33,7 +33,7 @@ DEFAULT = "symmetries"
 _SYMMETRIES = [((1,), False), ((2,), False), ((1, 2), False), ((), True), ((1, 2), True), ((1,), True), ((2,), True)]
 _PATCH = 16  # pixels of the network's input, as MaskSup's own default hides
 _SEED = 0
-_KIND = re.compile(r"(symmetries)?(?:(?:^|\+)hidden:(0?\.\d+))?")
+_KIND = re.compile(r"(symmetries)?(?:(?:^|(?<=s)\+)hidden:(0?\.\d+))?")
 
 
 class View(NamedTuple):

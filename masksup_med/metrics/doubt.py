@@ -65,4 +65,4 @@ def risk_coverage_area(doubt: NDArray[np.floating], risk: NDArray[np.floating]) 
 def threshold_for(doubt: NDArray[np.floating], is_bad: NDArray[np.bool_], sensitivity: float) -> float:
     """The highest threshold at or above which there is this share of the bad images; at least one is bad."""
     bad = np.sort(doubt[is_bad])[::-1]
-    return float(bad[math.ceil(sensitivity * len(bad)) - 1])
+    return float(bad[math.ceil(round(sensitivity * len(bad), 9)) - 1])  # 0.28 · 25 is a little above 7

@@ -28,7 +28,9 @@ from masksup_med.predict.files import WholeFiles
 from masksup_med.predict.manifest import Line
 from masksup_med.predict.results import Results
 
-__all__ = ["NO_PLACE", "Job", "Loaded", "end_of_line"]
+__all__ = ["DOUBTFUL", "NO_PLACE", "Job", "Loaded", "end_of_line"]
+
+DOUBTFUL = "doubtful"  # a flag
 
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV}  # what fails every image alike
 _VERSIONS = ("masksup-med", "monai", "torch", "numpy", "pillow", "scikit-image", "python")
@@ -168,7 +170,7 @@ class Job:
         """
         width, height = size
         flags = {
-            "doubtful": doubt is not None and self._threshold is not None and doubt >= self._threshold,
+            DOUBTFUL: doubt is not None and self._threshold is not None and doubt >= self._threshold,
             "nothing_found": not objects,
             "at_edge": any(touches_edge(each, (height, width)) for each in objects),
             "tiled": tiled,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from masksup_med.bundle import Bundle, Predictor
-from masksup_med.bundle.quality import quality_of
+from masksup_med.bundle.quality import Quality, quality_of
+from masksup_med.errors import SettingError
 from masksup_med.inferers.views import views
 from masksup_med.predict.choice import choose
 from masksup_med.predict.discovery import Found
@@ -32,6 +33,7 @@ class Model(NamedTuple):
     """A bundle that predicts as a run's settings want it to."""
 
     predictor: Predictor
+    views: str  # in words; empty if images are only looked at as they are
     threshold: float | None  # of the views' disagreement, from which on a prediction is doubtful
     notes: list[str]  # what users should know of it
 
@@ -54,18 +56,35 @@ def model_of(bundle: Bundle, settings: Settings, images: Sequence[Found], worker
         runtime, reason = choose(bundle, settings.device, images, workers)
         notes.append(f"Runtime {runtime}: {reason}.")
     if not settings.quality:
-        return Model(Predictor(bundle, settings.device, runtime=runtime), None, notes)
+        return Model(Predictor(bundle, settings.device, runtime=runtime), "", None, notes)
     quality = quality_of(bundle)
     seen = views(quality.kind, settings.quality)
+    predictor = Predictor(bundle, settings.device, seen, settings.average, runtime)
+    if any(view.transposed for view in seen) and not predictor.takes_turned:
+        raise SettingError(
+            f"The network of {bundle.name} does not take pictures on their side; give --quality 3 at most."
+        )
     threshold = quality.thresholds.get(settings.quality)
     if threshold is None:
         notes.append(
             f"No image is flagged as doubtful, because {bundle.name} has no threshold for {settings.quality} views; "
             "`masksup calibrate` sets it. The report and images.csv have the disagreement all the same."
         )
-    return Model(Predictor(bundle, settings.device, seen, settings.average, runtime), threshold, notes)
+    return Model(predictor, _in_words(settings, quality), threshold, notes)
 
 
 def views_in_words(bundle: Bundle, settings: Settings) -> str:
-    """The views of a run, for its results to say; empty if images are only looked at as they are."""
-    return f"{settings.quality} {quality_of(bundle).kind}" if settings.quality else ""
+    """The views of a run that is only planned.
+
+    Raises:
+        SettingError: there are not so many.
+    """
+    if not settings.quality:
+        return ""
+    quality = quality_of(bundle)
+    views(quality.kind, settings.quality)
+    return _in_words(settings, quality)
+
+
+def _in_words(settings: Settings, quality: Quality) -> str:
+    return f"{settings.quality} {quality.kind}"

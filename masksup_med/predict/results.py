@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,11 +70,13 @@ class Results:
         segmented = "dicom-seg" in self.paths_of_file(found)
         return {
             "input_sha256": sha256,
-            "settings_sha256": self.bundle.settings_sha256,
-            "weights_sha256": self.bundle.weights_sha256,
+            **self._model(),
             **({"deidentified": self._deidentify} if segmented else {}),
             **self._views,
         }
+
+    def _model(self) -> Line:
+        return {"settings_sha256": self.bundle.settings_sha256, "weights_sha256": self.bundle.weights_sha256}
 
     def are_done(self, found: Found, sha256: str) -> bool:
         """Whether an image is done: the same input, settings and weights, and all results are on disk as written.
@@ -98,6 +100,13 @@ class Results:
             return False
         paths = {**self.paths(found), **self.paths_of_file(found)}.values()
         return all(_is_file(self.output_dir / path, line["outputs"].get(path)) for path in paths)
+
+    def of_these_views(self) -> Iterator[Line]:
+        """The lines of images that were looked at in the same views by the same model."""
+        wanted = {**self._views, **self._model()}
+        for line in self.manifest.lines() if self._views else ():
+            if line["status"] == "done" and all(line.get(name) == value for name, value in wanted.items()):
+                yield line
 
     def paths(self, found: Found) -> dict[str, str]:
         """Where the results of an image go, relative to the folder, by kind."""

@@ -17,7 +17,7 @@ from masksup_med.handlers.provenance import sha256_of
 from masksup_med.outputs.atomic import sweep_folder
 from masksup_med.predict.discovery import Found, Inputs
 from masksup_med.predict.files import WholeFiles
-from masksup_med.predict.job import Job
+from masksup_med.predict.job import DOUBTFUL, Job
 from masksup_med.predict.manifest import MANIFEST, Line, Manifest
 from masksup_med.predict.model import Settings, model_of, views_in_words
 from masksup_med.predict.names import result_names
@@ -82,7 +82,7 @@ def predict_images(
     model = model_of(bundle, settings, inputs.images, workers)
     summary.notes += model.notes
     with _owned(output_dir) as manifest:
-        results = _results(bundle, inputs, output_dir, manifest, settings)
+        results = _results(bundle, inputs, output_dir, manifest, settings, model.views)
         files = WholeFiles(results, bundle, settings.deidentify)
         job = Job(model.predictor, results, files, settings.overwrite, model.threshold)
         slides = [found for found in inputs.images if found.kind == "slide"]
@@ -95,6 +95,7 @@ def predict_images(
                     if line is not None:
                         manifest.append(line)
                     summary.count(line)
+            _flag_anew(manifest, results, model.threshold)
             doubtful = _bring_up_to_date(output_dir, manifest, inputs)
             summary.doubtful = doubtful if settings.quality else None
         except OSError as error:
@@ -129,7 +130,7 @@ def _check_segmentation(bundle: Bundle) -> None:
 def planned(bundle: Bundle, inputs: Inputs, output_dir: Path, settings: Settings) -> Iterator[tuple[str, str]]:
     """What :func:`predict_images` would do, without doing it: each image, and ``predict``, ``done`` or its problem."""
     with closing(Manifest(output_dir / MANIFEST, read_only=True)) as manifest:
-        results = _results(bundle, inputs, output_dir, manifest, settings)
+        results = _results(bundle, inputs, output_dir, manifest, settings, views_in_words(bundle, settings))
         digest = lru_cache(maxsize=1)(sha256_of)  # all frames of a file have one, and come one after the other
         for found in inputs.images:
             problem, done = found.problem, False
@@ -165,10 +166,11 @@ def _refuse_others(output_dir: Path) -> None:
             raise SettingError(f"{output_dir / name} is not from masksup predict; name another folder for the results.")
 
 
-def _results(bundle: Bundle, inputs: Inputs, output_dir: Path, manifest: Manifest, settings: Settings) -> Results:
+def _results(
+    bundle: Bundle, inputs: Inputs, output_dir: Path, manifest: Manifest, settings: Settings, views: str
+) -> Results:
     """Results with names unlike those of images that were done by former runs, too."""
     names = result_names({*(found.key for found in inputs.images), *manifest.keys()})
-    views = views_in_words(bundle, settings)
     return Results(output_dir, manifest, bundle, names, settings.outputs, settings.deidentify, views, settings.average)
 
 
@@ -181,12 +183,21 @@ def _batch_size(predictor: Predictor) -> int:
     return 8 if predictor.device.type != "cpu" and predictor.takes_whole_pictures else 1
 
 
+def _flag_anew(manifest: Manifest, results: Results, threshold: float | None) -> None:
+    """Let the threshold of today decide which images are doubtful, also of those that were done before."""
+    for line in list(results.of_these_views()) if threshold is not None else []:
+        others = [flag for flag in line["flags"] if flag != DOUBTFUL]
+        flags = [DOUBTFUL, *others] if line["disagreement"] >= threshold else others
+        if flags != line["flags"]:
+            manifest.append(line | {"flags": flags})
+
+
 def _bring_up_to_date(output_dir: Path, manifest: Manifest, inputs: Inputs) -> int:
     """Put the manifest in order, and write what is made from it; return how many of the images are doubtful."""
     here, gone, doubtful = {found.key for found in inputs.images}, [], 0
     for line in manifest.lines():
         if line["image"] in here:
-            doubtful += "doubtful" in line.get("flags", ())
+            doubtful += DOUBTFUL in line.get("flags", ())
         elif not line["outputs"]:
             gone.append(line["image"])
     manifest.put_in_order(without=gone)

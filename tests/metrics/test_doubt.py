@@ -116,7 +116,6 @@ def test_the_threshold_for_common_shares(bad: int, percent: int) -> None:
     check_threshold(doubt, np.arange(bad + 20) < bad, Fraction(percent, 100))
 
 
-@pytest.mark.xfail(strict=True, reason="0.28 · 25 is 7.000000000000001, of which the ceiling is 8")
 @pytest.mark.parametrize(("bad", "percent"), [(25, 28), (100, 7), (100, 14)])
 def test_the_threshold_for_shares_that_are_no_binary_fractions(bad: int, percent: int) -> None:
     check_threshold(np.arange(bad) / bad, np.ones(bad, bool), Fraction(percent, 100))

@@ -13,7 +13,7 @@ from masksup_med import __version__
 from masksup_med.bundle import Bundle, Predictor
 from masksup_med.evaluate.cases import Case
 from masksup_med.evaluate.quality.figures import BAD, FEWEST, gain, threshold_figures, worth
-from masksup_med.evaluate.quality.scores import DROPOUT, ENTROPY, OTHERS, Scored, has_dropout, labelled, scored
+from masksup_med.evaluate.quality.scores import DROPOUT, ENTROPY, OTHERS, Scored, answer, has_dropout, read_pair, scored
 from masksup_med.evaluate.quality.temperature import Calibration, check_place, store_temperature
 from masksup_med.evaluate.reports.quality import write_quality_report
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
@@ -24,6 +24,8 @@ from masksup_med.metrics.statistics import Bootstrap
 from masksup_med.outputs.atomic import atomic_paths
 
 __all__ = ["calibrate"]
+
+_SOFT = 8.0  # temperature that another one is fitted from
 
 
 def calibrate(
@@ -61,11 +63,12 @@ def calibrate(
     views(kind, 1)  # is there such a kind?
     folder = usable_output(output_dir, QUALITY)
     check_place(bundle)
-    before, after = Calibration(), Calibration()
-    predictor = _with_temperature(bundle, 1.0, device)
+    before, softened, after = Calibration(), Calibration(_SOFT), Calibration()
+    plain, soft = _with_temperature(bundle, 1.0, device), _with_temperature(bundle, _SOFT, device)
     for case in tqdm(cases, desc="temperature", unit="image", disable=None):
-        _take_in(before, predictor, case)
-    temperature = before.temperature()
+        _take_in(before, plain, case)
+        _take_in(softened, soft, case)
+    temperature = softened.temperature()
     predictor = _with_temperature(bundle, temperature, device)
     others = [*OTHERS, ENTROPY, *([DROPOUT] if has_dropout(predictor) else [])] if compare else []
     rows = []
@@ -94,8 +97,8 @@ def _with_temperature(bundle: Bundle, temperature: float, device: str | None) ->
 
 
 def _take_in(calibration: Calibration, predictor: Predictor, case: Case) -> None:
-    _, probability, label = labelled(predictor, case)
-    calibration.add(probability.numpy().swapaxes(1, 2), label)
+    picture, label = read_pair(case, len(predictor.bundle.classes))
+    calibration.add(answer(predictor, picture).numpy().swapaxes(1, 2), label)
 
 
 def _results(bundle: Bundle, rows: Sequence[Scored], kind: str, sensitivity: float, seed: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.modules.dropout import _DropoutNd
 
 from masksup_med.bundle.predictor import Predictor
-from masksup_med.bundle.processing import Prepared
+from masksup_med.bundle.tiles import blend
 from masksup_med.data.decode import read_image, read_label
 from masksup_med.errors import DataError
 from masksup_med.evaluate.cases import Case
@@ -22,12 +22,14 @@ from masksup_med.inferers.views import View, views
 from masksup_med.metrics.disagreement import disagreement
 from masksup_med.metrics.overlap import iou
 
-__all__ = ["DROPOUT", "ENTROPY", "MOST_VIEWS", "OTHERS", "Scored", "has_dropout", "labelled", "scored"]
+__all__ = ["DROPOUT", "ENTROPY", "MOST_VIEWS", "OTHERS", "Scored", "answer", "has_dropout", "read_pair", "scored"]
 
 MOST_VIEWS = 7
 #: What is compared with the views of a bundle's own kind.
 OTHERS = ("symmetries", "hidden:0.1", "hidden:0.3", "hidden:0.5", "symmetries+hidden:0.1", "symmetries+hidden:0.3")
 DROPOUT, ENTROPY = "dropout", "entropy"
+_PLAIN = View()
+_FLIPS = 3  # views that do not turn the picture, which come first
 _COUNTS = (1, 3, 7)  # of views, for kinds that are only compared
 
 
@@ -49,14 +51,16 @@ def scored(predictor: Predictor, case: Case, kind: str, others: Sequence[str]) -
         kind: of the bundle's own views, scored with 1 to :data:`MOST_VIEWS` of them.
         others: of :data:`OTHERS`, :data:`DROPOUT` and :data:`ENTROPY`, what is scored beside.
     """
-    prepared, plain, label = labelled(predictor, case)
+    picture, label = read_pair(case, len(predictor.bundle.classes))
+    plain = answer(predictor, picture)
     doubt, averaged = {}, {}
     for name in dict.fromkeys((kind, *others)):
         if name == ENTROPY:
             doubt[name] = {0: _entropy(plain)}
             continue
-        answers = list(_dropped(predictor, prepared) if name == DROPOUT else _answers(predictor, prepared, name))
-        counts = range(1, MOST_VIEWS + 1) if name == kind else _COUNTS
+        most = MOST_VIEWS if predictor.takes_turned or name.startswith("hidden") else _FLIPS
+        answers = list(_dropped(predictor, picture) if name == DROPOUT else _answers(predictor, picture, name, most))
+        counts = [count for count in (range(1, MOST_VIEWS + 1) if name == kind else _COUNTS) if count <= len(answers)]
         maps = {count: compared(plain, answers[:count], average=True) for count in counts}
         doubt[name] = {count: _disagreement(each) for count, each in maps.items()}
         if name == kind:
@@ -69,41 +73,43 @@ def has_dropout(predictor: Predictor) -> bool:
     return bool(_dropouts(predictor))
 
 
-def labelled(predictor: Predictor, case: Case) -> tuple[Prepared, torch.Tensor, NDArray[np.uint8]]:
-    """The network's input for a case, the probabilities (classes, W, H) it answers, and the label (H, W).
-
-    All that is not background is 1 in labels for a bundle with one class.
+def read_pair(case: Case, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A case's picture (H, W, 3) and label (H, W); all that is not background is 1 where there is one class.
 
     Raises:
         DataError: picture and label differ in size.
     """
     assert case.image is not None
-    prepared = predictor.prepare(read_image(case.image))
-    single = len(predictor.bundle.classes) == 1
-    label = read_foreground(case.label) if single else read_label(case.label)
-    if label.shape[::-1] != prepared.size:
-        sizes = " pixels, its label ".join(" × ".join(map(str, size)) for size in (prepared.size, label.shape[::-1]))
+    picture = read_image(case.image)
+    label = read_foreground(case.label) if classes == 1 else read_label(case.label)
+    if picture.shape[:2] != label.shape:
+        sizes = " pixels, its label ".join(f"{size[1]} × {size[0]}" for size in (picture.shape, label.shape))
         raise DataError(f"{case.image} has {sizes}; give each image a label of its own size.")
-    plain = predictor.probabilities(prepared, predictor.infer([prepared.image])[0, 0])
-    return prepared, plain, label.astype(np.uint8)
+    return picture, label.astype(np.uint8)
 
 
-def _answers(predictor: Predictor, prepared: Prepared, kind: str) -> Iterator[torch.Tensor]:
-    for view in views(kind, MOST_VIEWS):
-        yield _answer(predictor, prepared, view)
+def answer(predictor: Predictor, picture: NDArray[np.uint8], view: View = _PLAIN) -> torch.Tensor:
+    """Probabilities (classes, W, H) for a picture that is shown in some way, in tiles if it is large."""
+
+    def of(part: NDArray[np.uint8]) -> torch.Tensor:
+        prepared = predictor.prepare(part)
+        logits = predictor.infer([view.apply(prepared.image)])[0, 0]
+        return predictor.probabilities(prepared, view.undo(logits))
+
+    return blend(picture, predictor.bundle.max_pixels, of) if predictor.needs_tiles(picture) else of(picture)
 
 
-def _answer(predictor: Predictor, prepared: Prepared, view: View) -> torch.Tensor:
-    logits = predictor.infer([view.apply(prepared.image)])[0, 0]
-    return predictor.probabilities(prepared, view.undo(logits))
+def _answers(predictor: Predictor, picture: NDArray[np.uint8], kind: str, most: int) -> Iterator[torch.Tensor]:
+    for view in views(kind, most):
+        yield answer(predictor, picture, view)
 
 
-def _dropped(predictor: Predictor, prepared: Prepared) -> Iterator[torch.Tensor]:
+def _dropped(predictor: Predictor, picture: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
     """Answers with parts of the network left out (Gal and Ghahramani, ICML 2016), the same parts for every image."""
     with _dropout(predictor), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for _ in range(MOST_VIEWS):
-            yield _answer(predictor, prepared, View())
+            yield answer(predictor, picture)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from masksup_med.bundle.bundle import Bundle
-from masksup_med.errors import SettingError
+from masksup_med.errors import DataError, SettingError
 from masksup_med.metrics.calibration import expected_calibration_error, reliability_bins
 from masksup_med.outputs.atomic import atomic_path
 
@@ -36,10 +37,13 @@ class Calibration:
     """How often what is given some probability is true, gathered image by image.
 
     Args:
+        temperature: that the probabilities were made with. A high one serves best to find another: those of a network
+            that is very sure of all are too near 0 and 1 to tell them apart.
         seed: of which pixels are looked at to fit a temperature.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, temperature: float = 1, seed: int = 0) -> None:
+        self._made_with = temperature
         self._random = np.random.default_rng(seed)
         self._pixels: list[_Pixels] = []
         self.bins = reliability_bins(np.zeros((0, 0)), np.zeros((0, 0), bool))
@@ -63,15 +67,22 @@ class Calibration:
         return float(expected_calibration_error(self.bins))
 
     def temperature(self) -> float:
-        """The temperature that makes the labels most probable, to three digits (Guo et al., ICML 2017, section 4.2)."""
+        """The temperature that makes the labels most probable, to three digits (Guo et al., ICML 2017, section 4.2).
+
+        Raises:
+            DataError: no pixel of the labels has a class.
+        """
+        if not self.bins.any():
+            raise DataError("No pixel of the labels has a class that the bundle knows; give labelled images.")
         values, labels = (np.concatenate(parts) for parts in zip(*self._pixels, strict=True))
 
         def loss(log_temperature: float) -> float:
             log_probability = log_softmax(values / np.exp(log_temperature), axis=1)
             return -float(log_probability[np.arange(len(labels)), labels].mean())
 
-        found = minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded", options={"xatol": 1e-4})
-        return float(f"{np.exp(found.x):.3g}")
+        bounds = np.log(_RANGE) - np.log(self._made_with)
+        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+        return float(f"{self._made_with * np.exp(found.x):.3g}")
 
 
 def store_temperature(bundle: Bundle, temperature: float) -> None:
@@ -83,10 +94,14 @@ def store_temperature(bundle: Bundle, temperature: float) -> None:
 
 
 def check_place(bundle: Bundle) -> None:
-    """Raise :class:`SettingError` if a bundle has no place for a temperature, before anything costs time."""
+    """Raise :class:`SettingError` if there is no place for a temperature in a bundle, before anything costs time."""
     file = bundle.folder / _FILE
     text = file.read_text(encoding="utf-8")
-    if len(_LINE.findall(text)) != 1 or "TemperatureScalingd" not in text:
+    if not all(os.access(place, os.W_OK) for place in (file, file.parent)):
+        raise SettingError(
+            f"{file} cannot be written; copy the bundle to a folder of yours with `masksup bundle copy`."
+        )
+    if len(_LINE.findall(text)) != 1 or "TemperatureScalingd" not in text or "@temperature" not in text:
         raise SettingError(
             f"{file} has no temperature; add `temperature: 1.0`, and masksup_med.transforms.TemperatureScalingd as the "
             "first step of postprocessing, as in the bundles that come with masksup-med."

@@ -70,7 +70,10 @@ def fold_batch_norms(network: nn.Module) -> nn.Module | None:
     """
     if not any(isinstance(module, _NORMS) for module in network.modules()):
         return None
-    network = copy.deepcopy(network)
+    try:
+        network = copy.deepcopy(network)
+    except RuntimeError:  # as with weights that are computed from others
+        return None
     uses = Counter(id(part) for module in network.modules() for part in module._modules.values())
     for sequence in list(network.modules()):
         if type(sequence).forward is nn.Sequential.forward:

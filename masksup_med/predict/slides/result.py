@@ -87,7 +87,7 @@ class _Seen:
         self._step = math.ceil(max(assembled.size) / OVERVIEW)
         self.found = 0  # pixels
         self._confidence = 0.0  # summed over these
-        self._views = np.zeros(2)  # how far they are apart, and how much they see, summed
+        self._views: NDArray[np.float64] | None = None  # how far they are apart, and how much they see, summed
         self._surest = 1.0  # probability of background where it is least, if nothing is found
         self._small: list[NDArray[np.uint8]] = []
 
@@ -109,7 +109,8 @@ class _Seen:
         self.found += int(np.count_nonzero(is_found))
         self._confidence += float(probability[is_found].sum(dtype=np.float64))
         if prediction.distance is not None and prediction.foreground is not None:
-            self._views += [each.sum(dtype=np.float64) for each in (prediction.distance, prediction.foreground)]
+            sums = np.array([each.sum(dtype=np.float64) for each in (prediction.distance, prediction.foreground)])
+            self._views = sums if self._views is None else self._views + sums
         if len(known):
             self._surest = min(self._surest, float(known.min() if self._several else 1 - known.max()))
         return classes
@@ -122,7 +123,7 @@ class _Seen:
     @property
     def doubt(self) -> float | None:
         """Disagreement of the views, None if the slide is only looked at as it is."""
-        if not self._views.any():
+        if self._views is None:
             return None
         return disagreement(self._views[0], self._views[1], math.prod(self._assembled.size))
 
