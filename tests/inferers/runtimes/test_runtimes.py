@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import sys
@@ -19,11 +18,9 @@ from masksup_med.bundle import Bundle, Predictor
 from masksup_med.errors import DataError, MissingDataError, SettingError
 from masksup_med.inferers.runtimes import RUNTIMES, open_runtime
 from masksup_med.inferers.runtimes.export import export
-from masksup_med.inferers.runtimes.torch_runtime import TorchRuntime, fold_batch_norms
 from tests.bundle.bundles import TINY_UNET, write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-NOT_YET = pytest.mark.xfail(raises=AttributeError, strict=True, reason="files.checked expects a mapping")
 CPU = torch.device("cpu")
 EXPORTED = [name for name in RUNTIMES if name != "torch"]
 
@@ -136,7 +133,7 @@ def test_a_part_of_it_is_missing(own: Path) -> None:
         opened(own, "openvino")
 
 
-@pytest.mark.parametrize("exports", [[], {"onnx": None}, {"onnx": {"sha256": {}}}, pytest.param("all", marks=NOT_YET)])
+@pytest.mark.parametrize("exports", [[], {"onnx": None}, {"onnx": {"sha256": {}}}, "all"])
 def test_metadata_of_other_kinds(own: Path, exports: object) -> None:
     file = own / "configs" / "metadata.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "exports": exports}))
@@ -174,24 +171,3 @@ def with_batch_norms() -> nn.Module:
             values.uniform_(0.5, 1.5)
         norm.running_mean.normal_(std=0.3)  # type: ignore[union-attr]
     return network
-
-
-@torch.inference_mode()
-def test_batch_norms_are_folded() -> None:
-    network, images = with_batch_norms(), images_of(2)
-    folded = copy.deepcopy(network)
-    fold_batch_norms(folded)
-    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) > 0
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    torch.testing.assert_close(TorchRuntime(folded, CPU, amp=False)(images), network(images), rtol=0, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_norms_that_cannot_be_folded_stay() -> None:
-    torch.manual_seed(0)
-    norm = nn.BatchNorm2d(3)
-    norm.running_mean.fill_(0.5)  # type: ignore[union-attr]
-    network = nn.Sequential(norm, nn.Conv2d(3, 3, 3), nn.ReLU(), nn.BatchNorm2d(3, track_running_stats=False)).eval()
-    wanted = network(images_of(2))
-    fold_batch_norms(network)
-    assert torch.equal(network(images_of(2)), wanted)
