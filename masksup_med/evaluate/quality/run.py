@@ -63,18 +63,11 @@ def calibrate(
     views(kind, 1)  # is there such a kind?
     folder = usable_output(output_dir, QUALITY)
     check_place(bundle)
-    before, softened, after = Calibration(), Calibration(_SOFT), Calibration()
-    plain, soft = _with_temperature(bundle, 1.0, device), _with_temperature(bundle, _SOFT, device)
-    for case in tqdm(cases, desc="temperature", unit="image", disable=None):
-        _take_in(before, plain, case)
-        _take_in(softened, soft, case)
-    temperature = softened.temperature()
+    temperature, before, after = _tempered(bundle, cases, device)
     predictor = _with_temperature(bundle, temperature, device)
     others = [*OTHERS, ENTROPY, *([DROPOUT] if has_dropout(predictor) else [])] if compare else []
-    rows = []
-    for case in tqdm(cases, desc="doubt", unit="image", disable=None):
-        _take_in(after, predictor, case)
-        rows.append(scored(predictor, case, kind, others))
+    progress = tqdm(cases, desc="doubt", unit="image", disable=None)
+    rows = [scored(predictor, case, kind, others) for case in progress]
     results = _results(bundle, rows, kind, sensitivity, seed) | {
         "temperature": temperature,
         "ece_before": before.error,
@@ -90,15 +83,26 @@ def calibrate(
     return results
 
 
+def _tempered(bundle: Bundle, cases: Sequence[Case], device: str | None) -> tuple[float, Calibration, Calibration]:
+    """The temperature, and how well probabilities are calibrated without and with it; 1 if that is no better."""
+    before, softened = _calibration(bundle, cases, device, 1.0), _calibration(bundle, cases, device, _SOFT)
+    temperature = softened.temperature()
+    after = _calibration(bundle, cases, device, temperature)
+    return (temperature, before, after) if after.error < before.error else (1.0, before, before)
+
+
+def _calibration(bundle: Bundle, cases: Sequence[Case], device: str | None, temperature: float) -> Calibration:
+    predictor, calibration = _with_temperature(bundle, temperature, device), Calibration(temperature)
+    for case in tqdm(cases, desc=f"temperature {temperature:g}", unit="image", disable=None):
+        picture, label = read_pair(case, len(bundle.classes))
+        calibration.add(answer(predictor, picture).numpy().swapaxes(1, 2), label)
+    return calibration
+
+
 def _with_temperature(bundle: Bundle, temperature: float, device: str | None) -> Predictor:
     copy = Bundle(bundle.folder)
     copy.config["temperature"] = temperature
     return Predictor(copy, device)
-
-
-def _take_in(calibration: Calibration, predictor: Predictor, case: Case) -> None:
-    picture, label = read_pair(case, len(predictor.bundle.classes))
-    calibration.add(answer(predictor, picture).numpy().swapaxes(1, 2), label)
 
 
 def _results(bundle: Bundle, rows: Sequence[Scored], kind: str, sensitivity: float, seed: int) -> dict[str, Any]:

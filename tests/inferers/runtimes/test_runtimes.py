@@ -18,7 +18,7 @@ from masksup_med.bundle import Bundle, Predictor
 from masksup_med.errors import DataError, MissingDataError, SettingError
 from masksup_med.inferers.runtimes import RUNTIMES, open_runtime
 from masksup_med.inferers.runtimes.export import export
-from tests.bundle.bundles import TINY_UNET, write_bundle
+from tests.bundle.bundles import write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CPU = torch.device("cpu")
@@ -157,17 +157,3 @@ def test_other_devices(exported: Path, name: str) -> None:
 def test_unknown_runtime(exported: Path) -> None:
     with pytest.raises(SettingError, match=r"no runtime tvm; the runtimes are torch, onnx, openvino"):
         opened(exported, "tvm")
-
-
-def with_batch_norms() -> nn.Module:
-    """MONAI's, whose norms have something to do."""
-    from monai.bundle import ConfigParser
-
-    torch.manual_seed(0)
-    network: nn.Module = ConfigParser({**TINY_UNET, "norm": "batch"}).get_parsed_content("").eval()
-    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
-        for values in (norm.weight.data, norm.running_var):
-            assert values is not None
-            values.uniform_(0.5, 1.5)
-        norm.running_mean.normal_(std=0.3)  # type: ignore[union-attr]
-    return network
