@@ -267,7 +267,11 @@ class TestBundle:
         change(folder, dicom_segments=None, exports={"onnx": {"precision": "fp32"}})
         assert run(str(folder)) == 0
         out = capsys.readouterr().out
-        for line in (r"missing +slides +it has no mpp; ", r"missing +DICOM codes", r"broken +export onnx +The bundle bright has no"):
+        for line in (
+            r"missing +slides +it has no mpp; ",
+            r"missing +DICOM codes",
+            r"broken +export onnx +The bundle bright has no",
+        ):
             assert re.search(rf"^  {line}", out, re.MULTILINE), line
 
     def test_without_weights(self, capsys: pytest.CaptureFixture[str]) -> None:

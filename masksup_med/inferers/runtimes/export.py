@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from torch import nn
 from masksup_med.bundle.bundle import Bundle
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.errors import DataError, SettingError
-from masksup_med.handlers.provenance import package_versions, sha256_of
+from masksup_med.handlers.provenance import sha256_of
 from masksup_med.inferers.runtimes.files import FILES, exports_of, path_of
 from masksup_med.inferers.runtimes.onnx_runtime import OnnxRuntime
 from masksup_med.inferers.runtimes.openvino_runtime import OpenvinoRuntime
@@ -173,7 +174,6 @@ def _keep(bundle: Bundle, form: str, made: Path) -> None:
 
 
 def _note(bundle: Bundle, form: str, precision: str, done: Export) -> None:
-    versions = package_versions()
     entry: dict[str, Any] = {
         "precision": precision,
         "sizes": "any" if done.any_size else list(done.size),
@@ -181,6 +181,6 @@ def _note(bundle: Bundle, form: str, precision: str, done: Export) -> None:
         "weights_sha256": bundle.weights_sha256,
         "network_sha256": bundle.network_sha256,
         "largest_difference": done.difference,
-        "versions": {name: versions.get(name) for name in ("torch", _PACKAGES[form])},
+        "versions": {name: version(name) for name in ("torch", _PACKAGES[form])},
     }
     bundle.note(exports={**exports_of(bundle), form: entry})

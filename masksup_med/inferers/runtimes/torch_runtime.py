@@ -37,7 +37,7 @@ class TorchRuntime:
         self.precision = "mixed" if amp else "fp32"
         self._device, self._amp = device, amp
         self._layout = torch.preserve_format if device.type == "cpu" else torch.channels_last
-        self._network, self._folded = network, fold_batch_norms(network)
+        self._network, self._folded = self._laid_out(network), fold_batch_norms(network)
         self._lock = threading.Lock()
 
     @torch.inference_mode()
@@ -48,18 +48,21 @@ class TorchRuntime:
         with self._lock:
             if self._folded is not None:
                 self._settle(self._folded, images)
-        return self._run(self._network, images)
+        with torch.autocast(self._device.type, enabled=self._amp):
+            return self._network(images).float()
+
+    def _laid_out(self, network: nn.Module) -> nn.Module:
+        if self._layout is torch.preserve_format:
+            return network
+        return network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     def _settle(self, folded: nn.Module, images: torch.Tensor) -> None:
-        """Take the folded network if it says what the network says."""
-        plain = self._run(self._network, images)
-        if (self._run(folded, images) - plain).abs().max() <= _NEAR * plain.abs().max():
-            self._network = folded
+        """Take the folded network if it says what the network says, in full precision."""
+        with torch.autocast(self._device.type, enabled=False):
+            plain = self._network(images)
+            if (folded(images) - plain).abs().max() <= _NEAR * plain.abs().max():
+                self._network = self._laid_out(folded)
         self._folded = None
-
-    def _run(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self._device.type, enabled=self._amp):
-            return network(images).float()
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module | None:

@@ -61,7 +61,7 @@ def test_every_form_in_every_precision(bundle: Path, form: str, precision: str) 
     assert (entry["precision"], entry["sizes"]) == (precision, "any")
     assert entry["sha256"] == {name: sha256_of(bundle / "models" / name) for name in FILES[form]}
     assert entry["weights_sha256"] == sha256_of(bundle / "models" / "model.pt")
-    assert entry["versions"]["torch"] == torch.__version__
+    assert entry["versions"]["torch"] == torch.__version__ and all(entry["versions"].values())
 
 
 @torch.inference_mode()
