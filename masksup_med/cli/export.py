@@ -29,9 +29,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _run(args: argparse.Namespace) -> None:
     from masksup_med.bundle import Bundle
     from masksup_med.inferers.runtimes.export import export
+    from masksup_med.inferers.runtimes.files import FILES
 
     done = export(Bundle.open(args.bundle), args.to, args.precision)
     size = "of any size" if done.any_size else "of {} × {} pixels".format(*done.size)
-    print(f"{done.path}: {done.path.stat().st_size / 2**20:.1f} MiB")
+    files = [done.path.with_name(name) for name in FILES[args.to]]
+    print(f"{' and '.join(map(str, files))}: {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
     print(f"It takes any number of images {size}, as the network sees them.")
     print(f"Its logits differ from torch's by {done.difference:.1g} of the largest one at most.")

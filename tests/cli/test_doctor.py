@@ -146,7 +146,7 @@ def test_a_missing_extra_is_no_failure(module: str, feature: str, extra: str, mo
         ({"pydicom", "pyjpegls"}, ["8-bit JPEG", "12-bit and lossless JPEG", "JPEG 2000"]),
         ({"pydicom", "pylibjpeg"}, []),
     ],
-    ids=str,
+    ids=["pillow", "pyjpegls", "pylibjpeg"],  # not those of sets, which have no order
 )
 def test_decoders(plugins: set[str], missing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from pydicom import uid
