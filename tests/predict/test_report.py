@@ -167,7 +167,7 @@ def test_most_doubtful_images_come_first(tmp_path):
     expected = sorted(lines, key=lambda line: line["mean_confidence"])[:24]
     assert [text.split("no picture ")[1][:6] for text, _ in cards(page)] == [line["image"] for line in expected]
     assert "The 24 images, of 60, with the lowest mean confidence, the lowest first." in page.text
-    assert "one minus the highest probability anywhere" in page.text and "not calibrated" in page.text
+    assert "one minus the highest probability anywhere" in page.text and "Unless the bundle was calibrated" in page.text
     assert "Mean confidence 0.400 Objects 0 Area 0 %" in cards(page)[0][0]
 
 
