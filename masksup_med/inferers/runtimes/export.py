@@ -21,7 +21,7 @@ from masksup_med.errors import DataError, SettingError
 from masksup_med.handlers.provenance import sha256_of
 from masksup_med.inferers.runtimes.files import FILES, exports_of, path_of
 from masksup_med.inferers.runtimes.onnx_runtime import OnnxRuntime
-from masksup_med.inferers.runtimes.openvino_runtime import OpenvinoRuntime
+from masksup_med.inferers.runtimes.openvino_runtime import OpenvinoRuntime, openvino_core
 from masksup_med.outputs.atomic import atomic_paths
 from masksup_med.telemetry import silence
 
@@ -138,11 +138,10 @@ def _write_onnx(network: nn.Module, example: torch.Tensor, any_size: bool, path:
 
 
 def _write_openvino(onnx: Path, path: Path, compressed: bool) -> None:
-    try:
-        import openvino
-    except ImportError:
-        raise SettingError("OpenVINO is not installed; run pip install 'masksup-med[openvino]'.") from None
-    openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=compressed)
+    model = openvino_core().read_model(onnx)
+    import openvino
+
+    openvino.save_model(model, path, compress_to_fp16=compressed)
 
 
 def _opened(form: str, precision: str, path: Path) -> _Run:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from masksup_med.bundle import Bundle, Predictor
 from masksup_med.errors import DataError, MissingDataError, SettingError
 from masksup_med.inferers.runtimes import RUNTIMES, open_runtime
 from masksup_med.inferers.runtimes.export import export
-from tests.bundle.bundles import write_bundle
+from tests.bundle.bundles import brightness_bundle, write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CPU = torch.device("cpu")
@@ -157,3 +159,30 @@ def test_other_devices(exported: Path, name: str) -> None:
 def test_unknown_runtime(exported: Path) -> None:
     with pytest.raises(SettingError, match=r"no runtime tvm; the runtimes are torch, onnx, openvino"):
         opened(exported, "tvm")
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from pathlib import Path
+import torch
+from masksup_med.inferers.runtimes.openvino_runtime import OpenvinoRuntime
+signal.signal(signal.SIGUSR1, lambda *_: print("caught"))
+first, second = (OpenvinoRuntime(Path(sys.argv[1]), "fp32", torch.device("cpu")) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs signals")
+def test_a_process_survives_a_signal_after_two_openvinos(tmp_path):
+    """OpenVINO's own way with stacks for signals ends it; see openvino_core."""
+    pytest.importorskip("openvino")
+    folder = brightness_bundle(tmp_path / "bright")
+    export(Bundle.open(folder), "openvino")
+    result = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(folder / "models" / "model.xml")], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (0, "caught\n"), result.stderr
