@@ -147,10 +147,8 @@ def _try_openvino() -> str:
     import openvino
     from openvino import opset8
 
-    from masksup_med.inferers.runtimes.openvino_runtime import openvino_core
-
     values = opset8.parameter([2], np.float32)
-    core = openvino_core()
+    core = openvino.Core()
     compiled = core.compile_model(openvino.Model([opset8.relu(values)], [values], "relu"), "CPU")
     _check(compiled([np.array([-1, 1], np.float32)])[0])
     bf16 = ", bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else ""
