@@ -76,7 +76,7 @@ def refused() -> set[str]:
 @pytest.fixture(scope="module")
 def run(bundle: Path, refused: set[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     """One run over all that is good and bad, in one folder."""
-    folder = tmp_path_factory.mktemp("bad")
+    folder = tmp_path_factory.mktemp("unreadable")
     names = {name for name, (_, reason) in BAD.items() if reason != "Permission denied"} | refused
     write(folder / "in", {**READABLE, **HIDDEN})
     write(folder / "in", {name: BAD[name][0] for name in BAD if name in names})
