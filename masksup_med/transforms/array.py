@@ -68,6 +68,22 @@ class RandMask(Randomizable, Transform, ABC):
         masked = fill_hidden(image, hidden, self.fill, self.R)
         return convert_to_dst_type(masked, img)[0], convert_to_dst_type(hidden, img, dtype=torch.bool)[0]
 
+    def hide_batch(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hide another part of each image of a batch, as calls with one after the other would.
+
+        Args:
+            images: (B, C, H, W[, D]).
+
+        Returns:
+            Images with a part hidden, and what was hidden, boolean, (B, 1, H, W[, D]).
+        """
+        if isinstance(self.fill, str):
+            masked, parts = zip(*map(self, images), strict=True)
+            return torch.stack(masked), torch.stack(parts)
+        size = tuple(images.shape[2:])
+        hidden = torch.stack([self.draw(size, self.R.uniform(*self.ratio))[None] for _ in images]).to(images.device)
+        return fill_hidden(images, hidden, self.fill, self.R), hidden
+
 
 class RandPatchMask(RandMask):
     """Hide square patches of a regular grid; see :func:`~masksup_med.transforms.masks.patch_mask`.
@@ -176,7 +192,7 @@ def fill_hidden(
     """Return a copy of ``image`` with the hidden part filled.
 
     Args:
-        image: ``(C, H, W[, D])``.
+        image: ``(C, H, W[, D])``; for a number, batches will do, too.
         hidden: boolean, ``(1, H, W[, D])``.
         fill: a number; ``"mean"``: each channel's mean over what stays visible; ``"noise"``: Gaussian noise of
             that mean and the visible part's standard deviation; ``"blur"``: the image smoothed by a Gaussian of

@@ -186,3 +186,29 @@ def test_file_mask_refuses_what_it_cannot_use(tmp_path, mask_dir):
     (mask_dir / "broken.png").write_bytes(b"no png")
     with pytest.raises(DataError, match=r"broken\.png"):
         RandFileMask(mask_dir, ratio=0.3)
+
+
+@pytest.mark.parametrize("fill", [0, 7, "mean", "noise", "blur"])
+@pytest.mark.parametrize("shape", [(4, 3, 20, 17), (2, 1, 9, 12, 10)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize("make", ARRAY)
+def test_a_batch_is_hidden_as_one_image_after_the_other(make, shape, fill, dtype):
+    images = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 100).to(dtype)
+    before = images.clone()
+    single, whole = (make(ratio=(0.2, 0.6), fill=fill).set_random_state(3) for _ in range(2))
+    expected = [single(image) for image in images]
+    masked, hidden = whole.hide_batch(images)
+    assert torch.equal(masked, torch.stack([each[0] for each in expected])) and masked.dtype == dtype
+    assert torch.equal(hidden, torch.stack([each[1] for each in expected])) and hidden.dtype == torch.bool
+    assert torch.equal(images, before)
+    assert not torch.equal(hidden[0], hidden[1])
+    assert single.R.rand() == whole.R.rand()  # as many numbers are drawn
+
+
+@pytest.mark.parametrize("fill", [0, "noise"])
+def test_a_batch_is_hidden_under_files_as_one_image_after_the_other(mask_dir, fill):
+    images = torch.rand(5, 3, 24, 24)
+    single, whole = (RandFileMask(mask_dir, ratio=(0.05, 0.6), fill=fill).set_random_state(3) for _ in range(2))
+    masked, hidden = whole.hide_batch(images)
+    for image, *found in zip(images, masked, hidden, strict=True):
+        assert all(map(torch.equal, single(image), found))

@@ -1,5 +1,6 @@
 """Properties of the random masks: ratio, determinism, alignment, any size, two and three dimensions."""
 
+import itertools
 import math
 
 import numpy as np
@@ -63,6 +64,51 @@ def test_patches_lie_on_the_grid(kind, size, ratio, seed, patch_size):
     for axis in range(mask.ndim):
         corners = np.repeat(corners, patch_size, axis=axis)
     np.testing.assert_array_equal(mask, corners[tuple(slice(0, side) for side in size)])
+
+
+def hidden_cell_by_cell(size, ratio, patch_size, seed):
+    """What a patch mask is: whole cells in a random order, as many as come nearest to the ratio."""
+    corners = list(itertools.product(*(range(0, side, patch_size) for side in size)))
+    best, mask = np.zeros(size, bool), np.zeros(size, bool)
+    order = np.random.RandomState(seed).permutation(len(corners))
+    for number, cell in enumerate(order[:-1]):  # never all
+        mask[tuple(slice(start, start + patch_size) for start in corners[cell])] = True
+        if number == 0 or abs(mask.sum() - ratio * mask.size) < abs(best.sum() - ratio * mask.size):
+            best = mask.copy()
+    return best
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.55, 0.95])
+@pytest.mark.parametrize(
+    ("size", "patch_size"), [((64, 64), 16), ((100, 37), 16), ((33, 50), 7), ((12, 20, 15), 6), ((2, 2), 1)]
+)
+def test_patches_are_whole_cells_in_random_order(size, patch_size, ratio):
+    for seed in range(3):
+        found = draw(patch_mask, size, ratio, seed, patch_size).numpy()
+        np.testing.assert_array_equal(found, hidden_cell_by_cell(size, ratio, patch_size, seed))
+
+
+@pytest.mark.parametrize(
+    "size", [(64, 64), (100, 37), (352, 352), (1, 300), (48, 49), (20, 30, 40), (60, 50, 97), (3, 5)]
+)
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.55, 0.9])
+def test_scribbles_hide_the_exact_number_of_pixels(size, ratio):
+    masks = [draw(scribble_mask, size, ratio, seed) for seed in range(3)]
+    assert [mask.sum() for mask in masks] == [max(1, round(ratio * math.prod(size)))] * 3
+    assert all(mask.shape == size for mask in masks)
+
+
+def test_scribbles_leave_a_pixel_of_tiny_images():
+    assert not draw(scribble_mask, (3, 5), 0.97, 0).all()
+
+
+def test_scribbles_are_strokes_at_full_size_too():
+    """Few pieces, whose borders are not those of the coarse grid."""
+    for seed in range(5):
+        mask = draw(scribble_mask, (352, 352), 0.3, seed).numpy()
+        assert label(mask)[1] < 40
+        steps = np.flatnonzero((mask[:, 1:] != mask[:, :-1]).any(0)) % 8
+        assert np.bincount(steps, minlength=8).min() > 0
 
 
 def test_blocks_are_larger_than_scattered_patches():
