@@ -139,6 +139,9 @@ def _steps(config: ConfigParser, key: str) -> list[_Step]:
 
 
 def _step(config: ConfigParser, step: Any, place: str) -> _Step:
+    if isinstance(step, str) and step.startswith("@"):  # the name of a setting that is the transform
+        place = step[1:]
+        step = config.get(place)
     if not isinstance(step, dict):  # an expression
         return "", {}
     name = step.get("_target_", "")

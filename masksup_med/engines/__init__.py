@@ -1,5 +1,6 @@
 """Training engines."""
 
 from masksup_med.engines.trainer import MaskSupTrainer
+from masksup_med.engines.views import PrepareViews
 
-__all__ = ["MaskSupTrainer"]
+__all__ = ["MaskSupTrainer", "PrepareViews"]

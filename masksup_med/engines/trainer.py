@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,17 +59,19 @@ class MaskSupTrainer(SupervisedTrainer):
         self._one_view = SimpleInferer() if inferer is None else inferer
         self._terms = loss_function
         # The iteration of SupervisedTrainer calls an inferer, then a loss; both views pass through these two.
-        super().__init__(
-            device=device,
-            max_epochs=max_epochs,
-            train_data_loader=train_data_loader,
-            network=network,
-            optimizer=optimizer,
-            loss_function=self._loss,
-            inferer=self._both_views,  # type: ignore[arg-type]  # only ever called
-            prepare_batch=prepare_batch,
-            **kwargs,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Will convert to PyTorch Tensor if using compile")
+            super().__init__(
+                device=device,
+                max_epochs=max_epochs,
+                train_data_loader=train_data_loader,
+                network=network,
+                optimizer=optimizer,
+                loss_function=self._loss,
+                inferer=self._both_views,  # type: ignore[arg-type]  # only ever called
+                prepare_batch=prepare_batch,
+                **kwargs,
+            )
         for name in ("loss", *(f"loss_{term}" for term in _TERMS)):
             Average(output_transform=_value_of(name)).attach(self, f"train_{name}")
         self._register_handlers(train_handlers or [])  # after the metrics, so that they see those of their epoch

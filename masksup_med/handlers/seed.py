@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ignite.engine import Events
@@ -20,12 +21,12 @@ class EpochSeed:
 
     Args:
         seed: seed of the whole training.
-        dataset: the training data set, whose transform is seeded where it runs in this process.
+        transforms: everything that is random in this process: of single images, of batches.
     """
 
-    def __init__(self, seed: int, dataset: Any) -> None:
+    def __init__(self, seed: int, transforms: Sequence[Any]) -> None:
         self.seed = seed
-        self.dataset = dataset
+        self.transforms = transforms
 
     def attach(self, engine: Workflow) -> None:
         """Seed at the start of each of this trainer's epochs."""
@@ -35,6 +36,6 @@ class EpochSeed:
         """Seed the epoch that starts."""
         seed = (self.seed * 100_003 + engine.state.epoch + engine.state.rank * 10_000_019) % 2**32
         set_determinism(seed)
-        transform = getattr(self.dataset, "transform", None)
-        if isinstance(transform, Randomizable):
-            transform.set_random_state(seed)
+        for transform in self.transforms:
+            if isinstance(transform, Randomizable):
+                transform.set_random_state(seed)

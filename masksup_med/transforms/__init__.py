@@ -1,4 +1,4 @@
-"""Hiding (random masks, and MONAI transforms that apply them), the reading of labels, and temperature."""
+"""Hiding (random masks, and MONAI transforms that apply them), augmentation of batches, labels, temperature."""
 
 from masksup_med.transforms.array import (
     RandBlockMask,
@@ -8,6 +8,7 @@ from masksup_med.transforms.array import (
     RandScribbleMask,
     fill_hidden,
 )
+from masksup_med.transforms.batch import RandBatchAffined, RandBatchIntensityd
 from masksup_med.transforms.dictionary import (
     RandBlockMaskD,
     RandBlockMaskd,
@@ -43,6 +44,8 @@ __all__ = [
     "ForegroundLabelD",
     "ForegroundLabelDict",
     "ForegroundLabeld",
+    "RandBatchAffined",
+    "RandBatchIntensityd",
     "RandBlockMask",
     "RandBlockMaskD",
     "RandBlockMaskDict",

@@ -163,7 +163,7 @@ MATTERS: dict[str, Callable[[Step], Any]] = {
     "threshold": lambda config: steps_of(config)[2].update(threshold=0.4),
     "channels": lambda config: config["network_def"].update(channels=[4, 16]),
     "max_pixels": lambda config: config.update(max_pixels=1000),
-    "scaling": lambda config: steps_of(config, "preprocessing")[3].update(b_min=0),
+    "scaling": lambda config: config["scale_intensity"].update(b_min=0),
     "inferer": lambda config: config.update(inferer={"_target_": "SlidingWindowInferer", "roi_size": [32, 32]}),
     "scale of masks": lambda config: steps_of(config)[3].update(scale=1),
     "what a reference of a reference says": lambda config: config.update(side=96, image_size=["@side", "@side"]),

@@ -46,7 +46,7 @@ def train(path, epochs, values=(0.5, 0.7, 0.6, 0.4), resume=False, die_after=Non
     trainer = SupervisedTrainer(
         "cpu", epochs, data, network, optimizer, nn.MSELoss(),
         train_handlers=[
-            EpochSeed(3, data),
+            EpochSeed(3, []),
             TrainingState(path / "checkpoint.pt", objects, resume),
             ValidationHandler(1, evaluator),
             LrScheduleHandler(scheduler, print_lr=False),

@@ -13,14 +13,15 @@ from masksup_med.handlers import EpochSeed
 def batches_by_epoch(seed, start=0, workers=0, dataset_class=Dataset, epochs=3):
     """Train, and return what the network saw in each epoch."""
     items = [{"image": torch.full((1, 2), float(i)), "label": torch.zeros(1)} for i in range(6)]
-    dataset = dataset_class(items, Compose([RandGaussianNoised("image", prob=0.5)]))
+    transform = Compose([RandGaussianNoised("image", prob=0.5)])
+    dataset = dataset_class(items, transform)
     loader = DataLoader(dataset, batch_size=2, shuffle=True, num_workers=workers)
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(2, 1))
     seen = []
     network.register_forward_hook(lambda _, inputs, output: seen.append(torch.as_tensor(inputs[0]).clone()))
     trainer = SupervisedTrainer(
         "cpu", epochs, loader, network, torch.optim.SGD(network.parameters(), 0.0), nn.MSELoss(),
-        train_handlers=[EpochSeed(seed, dataset)],
+        train_handlers=[EpochSeed(seed, [transform])],
     )  # fmt: skip
     trainer.state.epoch, trainer.state.iteration = start, start * 3
     torch.manual_seed(torch.randint(1000, ()).item() + start)
