@@ -25,9 +25,10 @@ from masksup_med.handlers.provenance import sha256_of
 from masksup_med.outputs.atomic import atomic_path
 
 if TYPE_CHECKING:
+    from masksup_med.data.classes import Value
     from masksup_med.outputs.dicom_seg import Segment
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "without_plugin_advice"]
 
 _METADATA = Path("configs", "metadata.json")
 _NEEDED = ("device", "network", "ckpt_path", "preprocessing", "postprocessing", "inferer")
@@ -93,6 +94,14 @@ class Bundle:
             raise DataError(f"mpp of the bundle {self.folder} is {mpp}; give the µm that a pixel of its images has.")
         return mpp
 
+    @property
+    def label_values(self) -> list[Value]:
+        """Which values, or colours, of the labels that it was trained on stand for class 0, 1, …; empty for masks."""
+        values = self.metadata.get("label_values", [])
+        if not isinstance(values, list) or not all(isinstance(value, int | str) for value in values):
+            raise DataError(f"{self.folder / _METADATA} has {values} for label_values; list numbers or colours.")
+        return values
+
     @cached_property
     def version(self) -> str:
         """Its own version."""
@@ -140,15 +149,15 @@ class Bundle:
     def followed(self, what: str) -> Iterator[None]:
         """Say in one sentence that a setting cannot be followed, whatever MONAI or torch say about it."""
         try:
-            with _without_plugin_advice():
+            with without_plugin_advice():
                 yield
         except Exception as error:
-            for cause in _causes(error):
-                if isinstance(cause, MaskSupError):
-                    raise cause from None  # which MONAI may have wrapped in an error of its own
-            reason = str(error).strip().partition("\n")[0]
+            *_, cause = causes = list(_causes(error))  # MONAI wraps them in errors of its own
+            if own := next((each for each in causes if isinstance(each, MaskSupError)), None):
+                raise own from None
+            reason = str(cause).strip().partition("\n")[0]
             file = self.folder / "configs" / "inference.yaml"
-            raise DataError(f"{file}: {what} cannot be made ({type(error).__name__}: {reason}); repair it.") from error
+            raise DataError(f"{file}: {what} cannot be made ({type(cause).__name__}: {reason}); repair it.") from error
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -206,7 +215,7 @@ def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[int, str]]:
 
 
 @contextmanager
-def _without_plugin_advice() -> Iterator[None]:
+def without_plugin_advice() -> Iterator[None]:
     """Keep MONAI's LoadImage from telling users twice that it lacks a plugin for DICOM on GPUs."""
     logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
     disabled, logger.disabled = logger.disabled, True

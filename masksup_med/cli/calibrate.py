@@ -49,8 +49,8 @@ def _run(args: argparse.Namespace) -> None:
     from masksup_med.evaluate.predict import labelled_cases
     from masksup_med.evaluate.quality.run import calibrate
 
-    cases = labelled_cases(args.datalist, args.split)
     bundle = Bundle.open(args.bundle)
+    cases = labelled_cases(args.datalist, args.split, bundle.label_values)
     results = calibrate(bundle, cases, args.output, args.views, args.sensitivity, args.compare, args.device, args.seed)
     _print(results)
     print(f"\n{bundle.folder}: configs/inference.yaml has the temperature, configs/metadata.json the thresholds")

@@ -57,7 +57,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="for semantic: 1-40, or 0:wall 1:floor; 0 and 255, if no classes, are void",
+        help="for semantic: 1-40, or 0:wall 1:floor; 0 and 255, if no classes, are void (default: the bundle's)",
     )
     how.add_argument("--tolerance", type=distance, default=2.0, metavar="PX", help="of NSD, in pixels (default: 2)")
     how.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
@@ -90,7 +90,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     from masksup_med.evaluate.run import evaluate_cases, usable_protocol
     from masksup_med.evaluate.write import METRICS, usable_output
 
-    classes = parse_classes(args.classes)
+    classes = parse_classes(args.classes) or _classes_of_bundle(args)
     usable_protocol(args.task, args.protocol, classes)
     args.output = usable_output(args.output, METRICS)
     if args.mlflow_run:
@@ -110,6 +110,15 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         run.log(results, args.output)
     _print(results)
     print(f"\n{args.output}: report.html, metrics.json, per_image.csv")
+
+
+def _classes_of_bundle(args: argparse.Namespace) -> dict[int, str]:
+    """A bundle knows its classes."""
+    if not args.bundle or args.task != "semantic":
+        return {}
+    from masksup_med.bundle.bundle import Bundle
+
+    return {0: "background", **Bundle.open(args.bundle).classes}
 
 
 def _check_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -133,8 +142,9 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     from masksup_med.bundle.predictor import Predictor
     from masksup_med.evaluate.predict import labelled_cases, predict_cases
 
-    cases = labelled_cases(args.datalist, args.split)
-    return predict_cases(Predictor(Bundle.open(args.bundle), args.device), cases, args.output)
+    bundle = Bundle.open(args.bundle)
+    cases = labelled_cases(args.datalist, args.split, bundle.label_values)
+    return predict_cases(Predictor(bundle, args.device), cases, args.output)
 
 
 def _print(results: dict[str, Any]) -> None:

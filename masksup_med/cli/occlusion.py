@@ -32,8 +32,9 @@ def _run(args: argparse.Namespace) -> None:
     from masksup_med.evaluate.occlusion import measure_occlusion
     from masksup_med.evaluate.predict import labelled_cases
 
-    cases = labelled_cases(args.datalist, args.split)
-    results = measure_occlusion(Predictor(Bundle.open(args.bundle), args.device), cases, args.output, args.seed)
+    bundle = Bundle.open(args.bundle)
+    cases = labelled_cases(args.datalist, args.split, bundle.label_values)
+    results = measure_occlusion(Predictor(bundle, args.device), cases, args.output, args.seed)
     for kind, curve in results["hidings"].items():
         print(
             f"{kind}: IoU "

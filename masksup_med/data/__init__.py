@@ -12,10 +12,11 @@ from masksup_med.data.splits import split_by_group
 
 if TYPE_CHECKING:
     from masksup_med.data.images import AtomicPILWriter, list_images
-    from masksup_med.data.readers import ImageFileReader, LabelFileReader
+    from masksup_med.data.readers import ClassFileReader, ImageFileReader, LabelFileReader
 
 __all__ = [
     "AtomicPILWriter",
+    "ClassFileReader",
     "ImageFileReader",
     "LabelFileReader",
     "check_datalist",
@@ -39,7 +40,7 @@ for _name in ("tifffile", "nibabel.global"):  # what they log may quote a file, 
 
 def __getattr__(name: str) -> Any:
     """Import MONAI, which takes seconds, for those only who ask for what is built on it."""
-    if name in ("ImageFileReader", "LabelFileReader"):
+    if name in ("ClassFileReader", "ImageFileReader", "LabelFileReader"):
         from masksup_med.data import readers
 
         return getattr(readers, name)

@@ -32,7 +32,7 @@ from masksup_med.data.dicom import DicomFile, is_dicom
 from masksup_med.data.nifti import NIFTI_START, NiftiFile, as_nifti
 from masksup_med.data.tiff import TIFF_STARTS, decode_page, open_page, page_orientation
 
-__all__ = ["frames", "image_size", "pixel_size", "read_image", "read_label"]
+__all__ = ["frames", "image_size", "pixel_size", "read_image", "read_label", "read_label_colours"]
 
 _Source: TypeAlias = TiffPage | ImageFile.ImageFile | DicomFile | NiftiFile
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
@@ -81,18 +81,43 @@ def read_label(path: str | os.PathLike[str], kind: str = "label") -> NDArray[np.
         DataError: as for :func:`read_image`, or the values cannot be told for certain.
     """
     with naming(kind, path), _opened(path) as source:
-        if isinstance(source, DicomFile | NiftiFile):
-            raise Refusal(f"it is a {source.kind} file", "save it as a grey PNG")
-        raster = _decode(source, 0)
-        if raster.doubt:
-            raise Refusal(raster.doubt, "save it as a grey PNG")
-        samples, colours = raster.samples, 3 if raster.samples.shape[-1] > 2 else 1
-        if samples.shape[-1] > colours and (samples[..., colours] != np.iinfo(samples.dtype).max).any():
-            raise Refusal("parts of it are transparent", "save it as a grey PNG without alpha")
-        if colours == 3 and (samples[..., :2] != samples[..., 1:3]).any():
+        samples = _label_raster(source).samples
+        if samples.shape[-1] > 2 and (samples[..., :2] != samples[..., 1:3]).any():
             raise Refusal("its colour channels differ", "save one number per class as a grey or palette PNG")
         values = samples[..., 0]
         return np.ascontiguousarray(values * np.uint8(255) if values.dtype == bool else values)
+
+
+def read_label_colours(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read a label image in which each class has a colour, as stored; a palette gives its colours.
+
+    Returns:
+        Array of shape (H, W, 3).
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: as for :func:`read_label`.
+    """
+    with naming("label", path), _opened(path) as source:
+        raster = _label_raster(source)
+        if raster.palette is not None:
+            return raster.palette[raster.samples[..., 0]]
+        colours = raster.samples[..., :3] if raster.samples.shape[-1] > 2 else raster.samples[..., :1]
+        if colours.dtype == np.uint16:
+            raise Refusal("it has 16 bits", "save it as a PNG of 8-bit colours")
+        return np.ascontiguousarray(np.broadcast_to(_eight_bits(colours), (*colours.shape[:2], 3)))
+
+
+def _label_raster(source: _Source) -> Raster:
+    if isinstance(source, DicomFile | NiftiFile):
+        raise Refusal(f"it is a {source.kind} file", "save it as a grey PNG")
+    raster = _decode(source, 0)
+    if raster.doubt:
+        raise Refusal(raster.doubt, "save it as a grey PNG")
+    samples, colours = raster.samples, 3 if raster.samples.shape[-1] > 2 else 1
+    if samples.shape[-1] > colours and (samples[..., colours] != np.iinfo(samples.dtype).max).any():
+        raise Refusal("parts of it are transparent", "save it as a PNG without alpha")
+    return raster
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -24,9 +24,10 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 from PIL import Image
 
+from masksup_med.data.classes import Value, read_class_label
 from masksup_med.data.decode import read_image, read_label
 
-__all__ = ["ImageFileReader", "LabelFileReader"]
+__all__ = ["ClassFileReader", "ImageFileReader", "LabelFileReader"]
 
 
 class _FileReader(PILReader, ABC):
@@ -75,3 +76,18 @@ class LabelFileReader(_FileReader):
 
     def _decode(self, path: Path) -> NDArray[Any]:
         return read_label(path)
+
+
+class ClassFileReader(_FileReader):
+    """Read labels as class numbers; see :func:`masksup_med.data.classes.read_class_label`.
+
+    Args:
+        values: which value, or colour, stands for class 0, 1, ….
+    """
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _decode(self, path: Path) -> NDArray[Any]:
+        return read_class_label(path, self.values)

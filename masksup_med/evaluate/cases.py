@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from masksup_med.data.classes import Value
 from masksup_med.data.decode import image_size
 from masksup_med.data.pairing import files_of, read_groups, some
 from masksup_med.errors import DataError, MissingDataError
@@ -25,6 +26,7 @@ class Case(NamedTuple):
     group: str
     image: Path | None = None  # for the report's pictures
     probability: Path | None = None  # a map from 0 to white, where pred is a mask that was made from one
+    values: tuple[Value, ...] = ()  # of the label, that stand for class 0, 1, …; none: as the task has it
 
 
 def list_cases(

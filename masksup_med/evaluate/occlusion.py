@@ -74,7 +74,7 @@ def measure_occlusion(
 
 def _scores(predictor: Predictor, case: Case, seed: int) -> NDArray[np.float64]:
     """IoU by kind of hiding and ratio, shape (hidings, ratios)."""
-    prepared, label = predictor.prepare(read_image(str(case.image))), read_foreground(case.label)
+    prepared, label = predictor.prepare(read_image(str(case.image))), read_foreground(case.label, case.values)
 
     def score(image: Any) -> float:
         return iou(predictor.finish(prepared, predictor.infer([image])[0]).classes > 0, label)

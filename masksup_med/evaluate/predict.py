@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from masksup_med.bundle.predictor import Predictor
+from masksup_med.data.classes import Value
 from masksup_med.data.datalist import load_datalist, part
 from masksup_med.data.pairing import key_of
 from masksup_med.errors import DataError, SettingError
@@ -20,12 +21,13 @@ from masksup_med.outputs.overlay import write_picture
 __all__ = ["labelled_cases", "predict_cases"]
 
 
-def labelled_cases(datalist: str | os.PathLike[str], split: str) -> list[Case]:
+def labelled_cases(datalist: str | os.PathLike[str], split: str, values: Sequence[Value] = ()) -> list[Case]:
     """The images of a list as cases that are not predicted yet, named by as much of their paths as tells them apart.
 
     Args:
         datalist: a Decathlon-style JSON, or a folder in a known layout; see :mod:`masksup_med.data.datalist`.
         split: ``training``, ``validation`` or ``test``.
+        values: of the labels, that stand for class 0, 1, …; see :attr:`masksup_med.bundle.Bundle.label_values`.
 
     Raises:
         MissingDataError: a file is not there, or the list is empty.
@@ -39,7 +41,7 @@ def labelled_cases(datalist: str | os.PathLike[str], split: str) -> list[Case]:
         twice = next(image for image in images if images.count(image) > 1)
         raise DataError(f"{twice} is in the list {split} of {datalist} twice; remove one of them.")
     return sorted(
-        Case(name, Path(item["label"]), None, _group(item, name), image)
+        Case(name, Path(item["label"]), None, _group(item, name), image, values=tuple(values))
         for name, item, image in zip(_names(images), items, images, strict=True)
     )
 

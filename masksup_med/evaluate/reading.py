@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label as equal_valued_pieces
 
+from masksup_med.data.classes import Value, read_class_label
 from masksup_med.data.decode import read_label
 from masksup_med.data.foreground import foreground, is_black_and_white
 from masksup_med.errors import DataError
 from masksup_med.metrics.lesion import objects_of
 
-__all__ = ["holds_numbers", "read_classes", "read_foreground", "read_objects", "read_probability"]
+__all__ = ["holds_numbers", "read_classes", "read_foreground", "read_numbers", "read_objects", "read_probability"]
 
 _MOST_CLASSES = 15  # a folder whose largest value is at most this holds class numbers, no map of probabilities
 _MOST_PIECES = 3  # for each object on average: some may be torn, but not all
@@ -61,9 +62,9 @@ def holds_numbers(files: Iterable[Path]) -> bool:
     return highest <= 1
 
 
-def read_foreground(path: Path) -> NDArray[np.bool_]:
-    """Read a binary label, shape (H, W)."""
-    return foreground(read_label(path), path)
+def read_foreground(path: Path, values: Sequence[Value] = ()) -> NDArray[np.bool_]:
+    """Read a binary label, shape (H, W); ``values`` are those of background and foreground, if it says so."""
+    return read_class_label(path, values) > 0 if values else foreground(read_label(path), path)
 
 
 def read_probability(path: Path, numbers: bool) -> NDArray[np.float64]:
@@ -113,14 +114,23 @@ def _steepness(values: NDArray[np.integer]) -> float:
     return float(np.mean(left[inside] != right[inside])) if inside.any() else 0.0
 
 
-def read_classes(pred: Path | None, label: Path, classes: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+def read_numbers(path: Path, values: Sequence[Value] = ()) -> NDArray[np.integer]:
+    """Read a label of classes as their numbers, shape (H, W); ``values`` are those that stand for class 0, 1, …."""
+    return read_class_label(path, values) if values else read_label(path)
+
+
+def read_classes(
+    pred: Path | None, label: Path, classes: Sequence[int], values: Sequence[Value] = ()
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Read a prediction and a label of classes, both (H, W); a missing prediction is -1 everywhere.
+
+    ``values`` are those of the label that stand for class 0, 1, …; by default the classes' own numbers.
 
     Raises:
         DataError: the label has a value that is neither a class nor void, or the prediction has one that is no class
             where the label is not void.
     """
-    truth = read_label(label)
+    truth = read_numbers(label, values)
     _refuse_unknown(label, truth, [*classes, *_VOID], classes)
     if pred is None:
         return np.full(truth.shape, -1), truth

@@ -11,7 +11,7 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged, SaveImaged
 from PIL import Image
 
-from masksup_med.data import ImageFileReader, LabelFileReader
+from masksup_med.data import ClassFileReader, ImageFileReader, LabelFileReader
 from masksup_med.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -96,3 +96,17 @@ def test_reverse_indexing_can_be_turned_off(item: dict[str, str]) -> None:
 def test_several_files_become_channels(item: dict[str, str]) -> None:
     image = LoadImage(reader=ImageFileReader)([item["image"], item["image"]])
     assert image.shape == (12, 10, 6)
+
+
+def test_classes_come_as_their_numbers(tmp_path: Path) -> None:
+    classes = RNG.integers(0, 3, (10, 12))
+    Image.fromarray(np.array([0, 100, 200], np.uint8)[classes]).save(tmp_path / "numbers.png")
+    Image.fromarray(np.array([[0, 0, 0], [255, 0, 0], [0, 0, 9]], np.uint8)[classes]).save(tmp_path / "colours.png")
+    for name, values in (("numbers.png", [0, 100, 200]), ("colours.png", ["000000", "ff0000", "000009"])):
+        label = LoadImaged("label", reader=ClassFileReader(values))({"label": tmp_path / name})["label"]
+        np.testing.assert_array_equal(label, classes.T)
+
+
+def test_a_value_that_stands_for_no_class_is_refused(item: dict[str, str]) -> None:
+    with pytest.raises(DataError, match=r"label\.png has the value \d+ at \d+ pixels"):
+        LoadImaged("label", reader=ClassFileReader([0, 1]))(item)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from PIL import Image
 
 from masksup_med.bundle import Bundle, Predictor, copy_bundle
 from masksup_med.bundle.processing import Prediction, Prepared
@@ -15,6 +16,7 @@ from masksup_med.errors import DataError
 from masksup_med.evaluate.hiding import RATIOS
 from masksup_med.evaluate.occlusion import measure_occlusion
 from masksup_med.evaluate.predict import labelled_cases
+from tests.bundle.bundles import colours_bundle
 from tests.evaluate.masks import read_rows, without_plots
 
 SMALL = {"polyp": ("image_size: [352, 352]", "image_size: [64, 64]"), "gland": ("[192, 192]", "[64, 64]")}
@@ -224,3 +226,52 @@ def test_damaged_image_is_the_readers_sentence(bundles, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"Cannot read image .*a\.png: it is no PNG"):
         Predictor(Bundle.open(bundles("polyp")))(tmp_path / "a.png")
+
+
+BLUE_RED_GREEN = np.array([[0, 0, 255], [255, 0, 0], [0, 255, 0]], np.uint8)  # classes 0, 1 and 2
+
+
+def of_classes(folder, values):
+    """A bundle that knows its classes, and the arguments to evaluate it on what it gets right, but for one pixel."""
+    bundle = colours_bundle(folder / "bundle")
+    file = bundle / "configs" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "label_values": values}))
+    classes = np.repeat(np.repeat([[0, 1], [2, 0]], 32, 0), 32, 1)
+    for number in range(2):
+        Image.fromarray(BLUE_RED_GREEN[classes]).save(folder / f"image{number}.png")
+        label = classes.copy()
+        label[0, 0] = number  # in the second picture, of another class
+        Image.fromarray(np.array([[10, 20, 30], [255, 0, 0], [7, 7, 7]], np.uint8)[label]).save(
+            folder / f"c{number}.png"
+        )
+        Image.fromarray(np.array([50, 90, 60], np.uint8)[label]).save(folder / f"n{number}.png")
+    kind = "c" if isinstance(values[0], str) else "n"
+    items = [{"image": str(folder / f"image{n}.png"), "label": str(folder / f"{kind}{n}.png")} for n in range(2)]
+    (folder / "list.json").write_text(json.dumps({"validation": items}))
+    arguments = ["--bundle", str(bundle), "--datalist", str(folder / "list.json"), "--split", "validation"]
+    return [*arguments, "-o", str(folder / "out"), "--device", "cpu"]
+
+
+@pytest.mark.parametrize("values", [[50, 90, 60], ["0a141e", "ff0000", "070707"]], ids=["numbers", "colours"])
+def test_a_bundle_knows_its_classes_and_what_stands_for_them(tmp_path, values):
+    assert main(["evaluate", *of_classes(tmp_path, values), "--task", "semantic"]) == 0
+    results = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert results["counts"]["missing_predictions"] == 0 and results["images"] == 2
+    found = json.dumps(results)
+    assert "background" in found and "red" in found and "green" in found
+    pixels = 2 * 64 * 64
+    (accuracy,) = {value["value"] for key, value in results["metrics"].items() if "pixel_accuracy" in key}
+    assert accuracy == pytest.approx((pixels - 1) / pixels, abs=1e-6)
+
+
+def test_a_value_that_the_bundle_does_not_know(tmp_path, capsys):
+    assert main(["evaluate", *of_classes(tmp_path, [50, 91, 60]), "--task", "semantic"]) == 1
+    assert "n0.png has the value 90 at 1024 pixels" in capsys.readouterr().err
+
+
+def test_a_bundle_whose_classes_are_not_listed(tmp_path, capsys):
+    arguments = of_classes(tmp_path, [50, 90, 60])
+    file = tmp_path / "bundle" / "configs" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "label_values": 3}))
+    assert main(["evaluate", *arguments, "--task", "semantic"]) == 1
+    assert "has 3 for label_values; list numbers or colours" in capsys.readouterr().err

@@ -6,7 +6,14 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from masksup_med.errors import DataError
-from masksup_med.evaluate.reading import holds_numbers, read_classes, read_objects, read_probability
+from masksup_med.evaluate.reading import (
+    holds_numbers,
+    read_classes,
+    read_foreground,
+    read_numbers,
+    read_objects,
+    read_probability,
+)
 from tests.evaluate.masks import square
 
 
@@ -86,3 +93,16 @@ def test_classes(save):
         read_classes(pred, label, [1])
     with pytest.raises(DataError, match=r"strange\.png has the value 3"):
         read_classes(save("strange.png", np.uint8([[3, 1, 1, 1]])), label, [1, 2])
+
+
+def test_labels_whose_values_stand_for_classes(save):
+    label, pred = save("label.png", np.uint8([[10, 30, 20]])), save("pred.png", np.uint8([[0, 2, 2]]))
+    assert read_numbers(label).tolist() == [[10, 30, 20]]
+    assert read_numbers(label, [10, 20, 30]).tolist() == [[0, 2, 1]]
+    assert read_foreground(label, [10, 20, 30]).tolist() == [[False, True, True]]
+    guess, truth = read_classes(pred, label, [0, 1, 2], [10, 20, 30])
+    assert guess.tolist() == [[0, 2, 2]] and truth.tolist() == [[0, 2, 1]]
+    colours = save("colours.png", np.uint8([[[0, 0, 0], [255, 0, 0]]]))
+    assert read_foreground(colours, ["000000", "ff0000"]).tolist() == [[False, True]]
+    with pytest.raises(DataError, match=r"label\.png has the value 20 at 1 pixels"):
+        read_numbers(label, [10, 30])

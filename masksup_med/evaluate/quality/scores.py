@@ -13,10 +13,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.bundle.tiles import blend
-from masksup_med.data.decode import read_image, read_label
+from masksup_med.data.decode import read_image
 from masksup_med.errors import DataError
 from masksup_med.evaluate.cases import Case
-from masksup_med.evaluate.reading import read_foreground
+from masksup_med.evaluate.reading import read_foreground, read_numbers
 from masksup_med.inferers.disagreement import MAPS, compared
 from masksup_med.inferers.views import View, views
 from masksup_med.metrics.disagreement import disagreement
@@ -81,7 +81,7 @@ def read_pair(case: Case, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.u
     """
     assert case.image is not None
     picture = read_image(case.image)
-    label = read_foreground(case.label) if classes == 1 else read_label(case.label)
+    label = (read_foreground if classes == 1 else read_numbers)(case.label, case.values)
     if picture.shape[:2] != label.shape:
         sizes = " pixels, its label ".join(f"{size[1]} × {size[0]}" for size in (picture.shape, label.shape))
         raise DataError(f"{case.image} has {sizes}; give each image a label of its own size.")

@@ -33,7 +33,7 @@ def example_pictures(predictor: Predictor, cases: Sequence[Case], seed: int) -> 
 
 
 def _pictures(predictor: Predictor, case: Case, seed: int) -> Iterator[Picture]:
-    prepared, label = predictor.prepare(read_image(str(case.image))), read_foreground(case.label)
+    prepared, label = predictor.prepare(read_image(str(case.image))), read_foreground(case.label, case.values)
     for hiding in HIDINGS:
         for ratio in _RATIOS:
             left = hide(prepared.image, hiding, ratio, case.name, seed)

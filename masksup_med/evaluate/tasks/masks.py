@@ -96,7 +96,7 @@ _PAPER_FIGURES = (
 
 def read_pair(case: Case, settings: Settings) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The prediction as 0 to 1 and the label, both (H, W); a missing prediction found nothing."""
-    label = read_foreground(case.label)
+    label = read_foreground(case.label, case.values)
     pred = np.zeros(label.shape) if case.pred is None else read_probability(case.pred, settings.numbers)
     return pred, label
 

@@ -45,7 +45,7 @@ def _measure_as_paper(case: Case, settings: Settings) -> Measured:
 
 
 def _read_pair(case: Case, settings: Settings) -> tuple[NDArray[Any], NDArray[Any]]:
-    return read_classes(case.pred, case.label, list(settings.classes))
+    return read_classes(case.pred, case.label, list(settings.classes), case.values)
 
 
 def _shrink(values: NDArray[Any]) -> NDArray[Any]:
