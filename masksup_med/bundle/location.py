@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -36,7 +37,7 @@ def find_bundle(bundle: str | os.PathLike) -> Path:
 
 
 def copy_bundle(bundle: str | os.PathLike, folder: str | os.PathLike) -> Path:
-    """Copy a bundle into a new folder, to train it there without touching the original.
+    """Copy a bundle into a new folder, whose name it gets, to train it there without touching the original.
 
     Raises:
         MissingDataError: when there is no such bundle.
@@ -46,6 +47,9 @@ def copy_bundle(bundle: str | os.PathLike, folder: str | os.PathLike) -> Path:
     if target.exists():
         raise SettingError(f"{target} exists; name a new folder for the copy of {source.name}.")
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("eval", "__pycache__"))
+    file = target / "configs" / "metadata.json"
+    metadata = {**json.loads(file.read_text(encoding="utf-8")), "name": target.resolve().name}
+    file.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
 
 

@@ -1,5 +1,7 @@
 """Finding and copying the bundles that come with the package."""
 
+import json
+
 import pytest
 
 from masksup_med.bundle import bundle_names, copy_bundle, find_bundle, overlays
@@ -15,6 +17,12 @@ def test_shipped_bundles_are_found_by_name():
 def test_copy_is_a_bundle_of_its_own(tmp_path):
     copy = copy_bundle("polyp_masksup", tmp_path / "mine")
     assert find_bundle(copy) == copy
+    metadata, original = (
+        json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        for folder in (copy, find_bundle("polyp_masksup"))
+    )
+    assert metadata == {**original, "name": "mine"} and original["name"] == "polyp_masksup"
+    assert list(metadata) == list(original)
     with pytest.raises(SettingError, match="mine exists"):
         copy_bundle("polyp_masksup", tmp_path / "mine")
 
