@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from masksup_med.elastic import end_together, no_more_signals, words_of_loss
+
 __all__ = ["CheckpointError", "DataError", "MaskSupError", "MissingDataError", "SettingError", "plain_errors"]
 
 
@@ -35,17 +37,20 @@ class CheckpointError(MaskSupError, RuntimeError):
 def plain_errors() -> None:
     """From now on, end the program on a user's error with its sentence and exit code 1, without a traceback.
 
-    Bundles call this first, because ``python -m monai.bundle`` shows what it does not catch.
+    Bundles call this first, because ``python -m monai.bundle`` shows what it does not catch. Under ``torchrun``, the
+    loss of another process is told by a sentence, too.
     """
     sys.excepthook = _show
+    end_together()
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    no_more_signals()
     sentence = _sentence(error)
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:
-        print(sentence, file=sys.stderr)
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def _sentence(error: BaseException | None) -> str | None:
@@ -55,6 +60,8 @@ def _sentence(error: BaseException | None) -> str | None:
             return f"Error: {error}"
         if isinstance(error, KeyboardInterrupt):
             return "Interrupted. Training goes on from its last epoch with --resume True."
+        if lost := words_of_loss(error):
+            return lost
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             return f"Error: {error}; correct the setting of that name."
         error = error.__cause__ or error.__context__

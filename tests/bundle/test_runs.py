@@ -17,9 +17,6 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 from PIL import Image
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from masksup_med.bundle import bundle_names, find_bundle, overlays
 from masksup_med.data import load_datalist, read_label
@@ -131,7 +128,10 @@ def test_train_evaluate_infer(name, phantoms, out, tmp_path):
     np.testing.assert_array_equal(first, read_label(masks / "sub" / "again.png"))
 
 
-@pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay not in NETWORK_OVERLAYS])
+@pytest.mark.parametrize(
+    "overlay",
+    [each for each in OVERLAYS if not each.startswith(("network/", "classes/"))],
+)
 @pytest.mark.parametrize("name", bundle_names())
 def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, shared_out):
     settings = {"validation_list": "validation"} if "paper" in overlay else {}
@@ -151,6 +151,44 @@ def test_every_overlay_stacks_on_every_bundle(name, overlay, phantoms, shared_ou
             < hidden
             < {"low": 0.15, "medium": 0.4, "high": 0.65}[level]
         )
+
+
+@pytest.fixture(scope="module")
+def three_classes(phantoms, tmp_path_factory):
+    """Phantoms whose objects are of class 1 in their left half, and of class 2 in their right one."""
+    folder = tmp_path_factory.mktemp("three") / "data"
+    shutil.copytree(phantoms("polyp"), folder)
+    for file in (folder / "labels").iterdir():
+        mask = read_label(file) > 0
+        columns = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
+        right = columns > np.median(columns[mask])
+        Image.fromarray((mask * np.where(right, 200, 100)).astype(np.uint8)).save(file)
+    return folder
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_several_classes_train_and_evaluate(name, three_classes, out):
+    overlay, values = "classes/several.yaml", {"label_values": [0, 100, 200]}
+    workflow = train(name, three_classes, out, overlay, max_epochs=2, **values)
+    trainer, evaluator = (workflow.parser.get_parsed_content(key) for key in ("train#trainer", "validate#evaluator"))
+    metrics = {**trainer.state.metrics, **evaluator.state.metrics}
+    assert {"train_loss_context", "train_loss_similarity", "val_mean_iou", "val_mean_dice"} <= metrics.keys()
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert trainer.state.iteration == 4 and workflow.parser.get_parsed_content("network_def").out_channels == 3
+    assert {int(value) for item in trainer.state.output for value in item["label"].unique()} == {0, 1, 2}
+    passport = json.loads((out / "models" / "model.json").read_text())
+    evaluation = run(
+        name, "train.yaml", overlay, "evaluate.yaml", dataset_dir=str(out / "datalist.json"), output_dir=str(out),
+        ckpt_dir=str(out / "models"), **values,
+    )  # fmt: skip
+    best = evaluation.parser.get_parsed_content("validate#evaluator").state.metrics["val_mean_iou"]
+    assert best == pytest.approx(passport["metric"]["val_mean_iou"], abs=1e-5)
+
+
+def test_several_classes_refuse_a_value_that_stands_for_none(three_classes, out):
+    with pytest.raises((RuntimeError, MaskSupError)) as caught:
+        train("polyp_masksup", three_classes, out, "classes/several.yaml", label_values=[0, 100, 101])
+    assert "has the value 200 at" in str(cause_of(caught)) and not (out / "models").exists()
 
 
 # each on one bundle in the gate, on the other among the slow tests: they take a minute of a core
@@ -231,42 +269,6 @@ def test_killed_training_resumes_to_the_same_weights(phantoms, out, tmp_path):
     assert engines[0].state.iteration == engines[1].state.iteration
     (run,) = tracked_runs(tmp_path / "killed")
     assert run.info.status == "FINISHED"
-
-
-@pytest.fixture
-def signal_handlers():
-    """Torch's launcher sets its own, and leaves them."""
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    before = [(number, signal.getsignal(number)) for number in signals]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signal_handlers")
-def test_two_processes_train_one_model(phantoms, out):
-    settings = {
-        "dataset_dir": str(phantoms("polyp")), "output_dir": str(out), "ckpt_dir": str(out / "models"),
-        "max_epochs": "2", "image_size": "[64,64]", "network_def#channels": "[4,8]", "network_def#strides": "[2]",
-        "network_def#num_res_units": "0", "batch_size": "2",
-        "config_file": str(files_of("polyp_masksup", "train.yaml", "multi_gpu_train.yaml")),
-    }  # fmt: skip
-    # As `torchrun --standalone --nproc_per_node=2` does, but its processes are forks where they can be: the imports of
-    # a new process take ten seconds.
-    launch = LaunchConfig(
-        1, 1, 2, run_id=str(out), rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0,
-        start_method="spawn" if torch.cuda.is_available() else "fork", monitor_interval=0.1,
-        logs_specs=DefaultLogsSpecs(str(out / "logs"), redirects=Std.ALL),
-    )  # fmt: skip
-    try:
-        elastic_launch(launch, run_command_line)([x for k, v in settings.items() for x in (f"--{k}", v)])
-    except ChildFailedError:
-        pytest.fail("\n".join(file.read_text() for file in (out / "logs").rglob("stderr.log")))
-    assert [run.info.status for run in tracked_runs(out)] == ["FINISHED"]
-    state = torch.load(out / "checkpoint.pt")
-    assert state["epoch"] == 2
-    assert not any(key.startswith("module.") for key in state["network"])
-    assert state["validator"]["best_metric_epoch"] in (1, 2)
 
 
 def run_command_line(arguments):
