@@ -20,6 +20,7 @@ from masksup_med.cli import (
     occlusion,
     phantoms,
     predict,
+    train,
 )
 from masksup_med.errors import MaskSupError
 from masksup_med.telemetry import silence
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         datalist,
         bundle,
         networks,
+        train,
         predict,
         evaluate,
         compare,
