@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from masksup_med.cli.arguments import distance, natural
+from masksup_med.cli.figures import print_figures
 from masksup_med.errors import SettingError
 
 if TYPE_CHECKING:
@@ -150,8 +151,4 @@ def _cases(args: argparse.Namespace) -> list[Case]:
 def _print(results: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in results["counts"].items())
     print(f"{results['images']} images in {results['groups']} groups; {counts}")
-    width = max(len(metric["title"]) for metric in results["metrics"].values())
-    for metric in results["metrics"].values():
-        value = "undefined" if metric["value"] is None else f"{metric['value']:.4f}"
-        bounds = "" if metric["interval"] is None else "  95 % {:.4f} to {:.4f}".format(*metric["interval"])
-        print(f"{metric['title']:{width}}  {value:>9} {metric['unit']:2}{bounds}".rstrip())
+    print_figures(results)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksup_med.cli.arguments import natural, positive
+from masksup_med.cli.figures import print_figures
 
 if TYPE_CHECKING:
     from masksup_med.data.datalist import Datalist
@@ -119,7 +121,8 @@ def _print_data(datalist: Datalist, seen: Survey, leaks: list[tuple[str, str]]) 
         print(
             f"Warning: {len(leaks)} of the {len(datalist['validation'])} images for validation are nearly the same as "
             f"images for training, such as {leaks[0][0]} and {leaks[0][1]}: figures will flatter; give --groups, so "
-            "that what belongs together stays together."
+            "that what belongs together stays together.",
+            file=sys.stderr,
         )
 
 
@@ -133,10 +136,6 @@ def _print_choices(choices: list[Choice]) -> None:
 
 def _print_results(results: dict[str, Any], folder: Path) -> None:
     print(f"\n{results['images']} validation images, at their own size:")
-    width = max(len(metric["title"]) for metric in results["metrics"].values())
-    for metric in results["metrics"].values():
-        value = "undefined" if metric["value"] is None else f"{metric['value']:.4f}"
-        bounds = "" if metric["interval"] is None else "  95 % {:.4f} to {:.4f}".format(*metric["interval"])
-        print(f"{metric['title']:{width}}  {value:>9} {metric['unit']:2}{bounds}".rstrip())
+    print_figures(results)
     print(f"\n{folder}: docs/README.md is the model card, eval/validation/report.html shows the worst images")
     print(f"Use it: masksup predict IMAGES -o OUT --bundle {folder}")

@@ -88,7 +88,7 @@ def choose(survey: Survey, training: int, wishes: Wishes) -> tuple[str, list[Cho
         Choice(
             "validation",
             f"every {_interval(epochs, preset)} epochs" if _interval(epochs, preset) > 1 else "every epoch",
-            f"{epochs // _interval(epochs, preset)} times; the weights with the best mean IoU are kept",
+            "the weights with the best mean IoU are kept",
             {"val_interval": _interval(epochs, preset)},
         ),
         _hiding(size[-1].settings, wishes.paradigm),
@@ -102,10 +102,11 @@ def _input(survey: Survey, preset: Preset) -> tuple[str, list[Choice]]:
     width, height = survey.size
     shrunk = min(1.0, preset.side / math.sqrt(width * height))
     seen = survey.diameter * shrunk
-    objects = f"a typical object has {survey.diameter:.0f} pixels of {width} × {height}"
+    objects = f"a typical object is {survey.diameter:.0f} pixels across, in {width} × {height}"
     if seen >= _LEAST_OBJECT:
         size = [_multiple(side * shrunk, side) for side in (width, height)]
-        why = f"{objects}, and still {seen:.0f}; about {preset.side}² pixels by the preset, in the images' proportions"
+        still = f", and still {seen:.0f}; about {preset.side}² pixels by the preset" if shrunk < 1 else ""
+        why = f"{objects}{still}, in the images' proportions"
         return "polyp_masksup", [Choice("input", f"whole images at {size[0]} × {size[1]}", why, {"image_size": size})]
     scale = round(min(1.0, _GOOD_OBJECT / survey.diameter), 3)
     side = _multiple(preset.side, min(width, height) * scale)

@@ -59,7 +59,9 @@ def usable_folder(folder: Path, resume: bool, inputs: Sequence[str] = ()) -> boo
             raise SettingError(f"{folder} lies in {given}, whose images are to be learnt; name a folder elsewhere.")
     if (folder / _BEGUN).is_file():
         if not resume:
-            raise SettingError(f"{folder} holds a training; go on with it by --resume, or name a new folder.")
+            raise SettingError(
+                f"{folder} holds a training; go on with it by --resume, remove it, or name a new folder."
+            )
         return True
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingError(f"{folder} exists and is no training of `masksup train`; name a new folder.")

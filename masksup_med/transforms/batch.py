@@ -79,7 +79,7 @@ class RandBatchIntensityd(MapTransform, Randomizable):
 
     Args:
         keys: of tensors ``(B, C, H, W[, D])``.
-        prob: of each image, that it is changed.
+        prob: of each image, that it is scaled, and again that it is shifted.
         factors: intensities are multiplied by 1 - factors to 1 + factors.
         offsets: then -offsets to offsets is added.
     """

@@ -274,5 +274,5 @@ def test_leaks_are_warned_of(tmp_path, monkeypatch, capsys):
     for path in images.iterdir():
         write(Path(path), noise(0))
     assert train(images, labels, tmp_path / "out") == 130
-    assert "Warning: 1 of the 1 images for validation are nearly the same" in capsys.readouterr().out
+    assert "Warning: 1 of the 1 images for validation are nearly the same" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "eval" / "begun.json").read_text())["data"]["leaks"] == 1

@@ -186,7 +186,7 @@ def test_other_groups_are_refused_as_such(done, capsys):
 def test_without_resume_a_training_is_not_overwritten(done, capsys):
     data = done.parents[1] / "data"
     assert begin((data / "images", data / "labels"), done) == 1
-    assert "holds a training; go on with it by --resume, or name a new folder." in capsys.readouterr().err
+    assert "holds a training; go on with it by --resume, remove it, or name a new folder." in capsys.readouterr().err
 
 
 def test_resume_of_nothing_begins(folders, tmp_path, monkeypatch):
