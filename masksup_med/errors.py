@@ -17,6 +17,13 @@ __all__ = ["CheckpointError", "DataError", "MaskSupError", "MissingDataError", "
 class MaskSupError(Exception):
     """Base of all errors that masksup-med raises on purpose."""
 
+    @staticmethod
+    def among(error: BaseException | None) -> MaskSupError | None:
+        """Return the first of them among an error and its causes, as MONAI wraps errors in its own; None without."""
+        while error is not None and not isinstance(error, MaskSupError):
+            error = error.__cause__
+        return error
+
 
 class SettingError(MaskSupError, ValueError):
     """A setting has a value, or a name, that cannot be used."""

@@ -152,9 +152,11 @@ class Bundle:
             with without_plugin_advice():
                 yield
         except Exception as error:
-            *_, cause = causes = list(_causes(error))  # MONAI wraps them in errors of its own
-            if own := next((each for each in causes if isinstance(each, MaskSupError)), None):
+            if own := MaskSupError.among(error):
                 raise own from None
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
             reason = str(cause).strip().partition("\n")[0]
             file = self.folder / "configs" / "inference.yaml"
             raise DataError(f"{file}: {what} cannot be made ({type(cause).__name__}: {reason}); repair it.") from error
@@ -182,12 +184,6 @@ class Bundle:
                 settings[key] = self.config.get(key)
                 wanted += [reference.partition("#")[0] for reference in references(settings[key])]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def _read_config(folder: Path) -> ConfigParser:

@@ -217,9 +217,7 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
 
 def _sentence(error: BaseException | None) -> str:
     """What the project itself says about an error or one of its causes."""
-    while error is not None and not isinstance(error, MaskSupError):
-        error = error.__cause__
-    return str(error or "")
+    return str(MaskSupError.among(error) or "")
 
 
 def _reason(error: BaseException) -> str:

@@ -234,11 +234,8 @@ def _errors_of_bundles() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, MaskSupError):
-                raise cause from None
-            cause = cause.__cause__
+        if own := MaskSupError.among(error):
+            raise own from None
         raise
     finally:
         sys.excepthook = hook
