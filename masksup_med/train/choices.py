@@ -185,9 +185,10 @@ def _hiding(settings: dict[str, Any], paradigm: str) -> Choice:
 def _compiling(steps: int) -> Choice:
     import torch
 
-    if torch.cuda.is_available() or steps < _WORTH_COMPILING:
-        why = "too short a training for it" if steps < _WORTH_COMPILING else "which GPUs gain little by"
-        return Choice("compiling", "no", why, {})
+    if steps < _WORTH_COMPILING:
+        return Choice("compiling", "no", "too short a training for it", {})
+    if torch.cuda.is_available():
+        return Choice("compiling", "no", "tried on CPUs only; train.yaml has the setting", {})
     compiler = next(filter(shutil.which, (os.environ.get("CXX", "g++"), "clang++")), None)
     if compiler is None:
         return Choice("compiling", "no", "there is no C++ compiler, such as g++", {})

@@ -18,7 +18,7 @@ from masksup_med.errors import SettingError
 from masksup_med.train.choices import Choice, Wishes
 from masksup_med.train.labels import Drawn
 
-__all__ = ["DATALIST", "check_wishes", "compose", "known_networks", "known_paradigms"]
+__all__ = ["DATALIST", "check_wishes", "compose", "known"]
 
 DATALIST = Path("configs", "datalist.json")
 _CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
@@ -29,21 +29,16 @@ but for the sample pictures in docs/ and the file names in configs/datalist.json
 """
 
 
-def known_networks() -> list[str]:
-    """Names that ``network`` can have."""
-    return sorted(file.stem for file in (overlays() / "network").glob("*.yaml"))
-
-
-def known_paradigms() -> list[str]:
-    """Names that ``paradigm`` can have."""
-    return sorted(file.stem for file in (overlays() / "paradigm").glob("*.yaml"))
+def known(kind: str) -> list[str]:
+    """Names of the overlays of a kind, ``network`` or ``paradigm``."""
+    return sorted(file.stem for file in (overlays() / kind).glob("*.yaml"))
 
 
 def check_wishes(wishes: Wishes) -> None:
     """Raise :class:`SettingError` if there is no such paradigm or network."""
-    _overlay("paradigm", wishes.paradigm, known_paradigms())
+    _overlay("paradigm", wishes.paradigm)
     if wishes.network is not None:
-        _overlay("network", wishes.network, known_networks())
+        _overlay("network", wishes.network)
 
 
 def compose(
@@ -76,11 +71,11 @@ def compose(
 
 def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[str, Any]:
     """All settings that differ from the base's."""
-    settings = _overlay("paradigm", wishes.paradigm, known_paradigms())
+    settings = _overlay("paradigm", wishes.paradigm)
     if wishes.network is not None:
-        settings |= _overlay("network", wishes.network, known_networks())
+        settings |= _overlay("network", wishes.network)
     if drawn.kind == "values":
-        several = _overlay("classes", "several", ["several"])
+        several = _overlay("classes", "several")
         if len(drawn.names) > 1:
             settings |= several | {"classes": len(drawn.values)}
         else:
@@ -97,9 +92,9 @@ def _channels(drawn: Drawn) -> int:
     return 1 if len(drawn.names) == 1 else len(drawn.names) + 1
 
 
-def _overlay(kind: str, name: str, known: Iterable[str]) -> dict[str, Any]:
-    if name not in known:
-        raise SettingError(f"There is no {kind} {name}; choose one of {', '.join(known)}.")
+def _overlay(kind: str, name: str) -> dict[str, Any]:
+    if name not in known(kind):
+        raise SettingError(f"There is no {kind} {name}; choose one of {', '.join(known(kind))}.")
     return yaml.safe_load((overlays() / kind / f"{name}.yaml").read_text(encoding="utf-8"))
 
 

@@ -23,7 +23,6 @@ from masksup_med.data.datalist import Datalist, load_datalist
 from masksup_med.errors import MaskSupError, SettingError
 from masksup_med.evaluate.predict import labelled_cases, predict_cases
 from masksup_med.evaluate.run import evaluate_cases
-from masksup_med.handlers.provenance import sha256_of
 from masksup_med.networks.weights import read_state
 from masksup_med.train.card import write_card
 from masksup_med.train.choices import Choice, Wishes, choose
@@ -157,7 +156,7 @@ def progress(folder: Path) -> tuple[int, int]:
     return int(read_state(file)["epoch"]) if file.is_file() else 0, int(config["max_epochs"])
 
 
-def finish(folder: Path, device: str | None = None) -> dict[str, Any]:
+def finish(folder: Path) -> dict[str, Any]:
     """Measure a trained bundle on its validation images, at their own size, and write its model card.
 
     Returns:
@@ -167,11 +166,11 @@ def finish(folder: Path, device: str | None = None) -> dict[str, Any]:
     cases = labelled_cases(folder / DATALIST, "validation", bundle.label_values)
     output = folder / "eval" / "validation"
     several = len(bundle.classes) > 1
-    predicted = predict_cases(Predictor(bundle, device), cases, output)
+    predicted = predict_cases(Predictor(bundle), cases, output)
     classes = {0: "background", **bundle.classes} if several else None
     results = evaluate_cases(predicted, output, "semantic" if several else "polyp", classes=classes)
     metrics = {name: metric["value"] for name, metric in results["metrics"].items()}
-    bundle.note(eval_metrics=metrics, weights_sha256=sha256_of(bundle.weights))
+    bundle.note(eval_metrics=metrics, weights_sha256=bundle.weights_sha256)
     write_card(bundle, _begun(folder), results, predicted)
     return results
 
