@@ -6,7 +6,8 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ __all__ = ["Picture", "Survey", "survey"]
 
 _THUMBNAIL = (32, 32)
 _Result = TypeVar("_Result")
+_Label: TypeAlias = tuple[Seen, list[tuple[int, float]], bool]  # with diameters, and whether it is coloured
 
 
 class Picture(NamedTuple):
@@ -92,11 +94,11 @@ def survey(items: Sequence[Item], classes: Sequence[str] = ()) -> Survey:
         DataError: files cannot be read, or labels show nothing, or mean nothing.
         SettingError: it cannot be told what labels mean, or ``classes`` cannot be understood.
     """
-    found = _all(_look_at, items, "look")
-    colours = any(coloured for *_, coloured in found)
+    pictures, labels = zip(*_all(_look_at, items, "look"), strict=True)
+    colours = any(coloured for *_, coloured in labels)
     if colours:
-        found = _all(_look_at_colours, items, "look again, at colours")
-    pictures, seen, diameters, _ = zip(*found, strict=True)
+        labels = tuple(_all(partial(_label, colours=True), items, "look again, at colours"))
+    seen, diameters, _ = zip(*labels, strict=True)
     if not any(value for each in seen for value in each.counts):
         raise DataError(
             f"All {len(seen)} labels are empty, such as {seen[0].path}; give labels in which something is marked."
@@ -133,19 +135,19 @@ def _all(function: Callable[[Item], _Result], items: Sequence[Item], what: str) 
     return results
 
 
-def _look_at(item: Item, colours: bool = False) -> tuple[Picture, Seen, list[tuple[int, float]], bool]:
-    picture, path = _picture(read_image(item["image"])), item["label"]
+def _look_at(item: Item) -> tuple[Picture, _Label]:
+    return _picture(read_image(item["image"])), _label(item)
+
+
+def _label(item: Item, colours: bool = False) -> _Label:
+    path = item["label"]
     try:
         pixels = packed_colours(path) if colours else read_label(path)
         coloured = colours
     except DataError:
         pixels, coloured = packed_colours(path), True  # if these cannot be read either, its error is the one to show
     seen = look(path, pixels, coloured)
-    return picture, seen, _diameters((pixels > 127).astype(np.uint8) if seen.noisy else pixels), coloured
-
-
-def _look_at_colours(item: Item) -> tuple[Picture, Seen, list[tuple[int, float]], bool]:
-    return _look_at(item, colours=True)
+    return seen, _diameters((pixels > 127).astype(np.uint8) if seen.noisy else pixels), coloured
 
 
 def _picture(image: NDArray[np.uint8]) -> Picture:
