@@ -24,8 +24,9 @@ class MaskSupTrainer(SupervisedTrainer):
 
     Everything else, among it mixed precision (``amp``) and gradient accumulation (``accumulation_steps``), is
     :class:`monai.engines.SupervisedTrainer`'s. Each item of a batch needs ``image``, ``label`` and, unless the loss
-    gives the masked view no weight, ``image_masked``. The output of an iteration has ``loss`` and
-    ``loss_segmentation``, ``loss_context`` and ``loss_similarity``; their means over an epoch are the engine's metrics
+    gives the masked view no weight, ``image_masked``, or a ``prepare_batch`` that makes it, such as
+    :class:`~masksup_med.engines.PrepareViews`. The output of an iteration has ``loss`` and ``loss_segmentation``,
+    ``loss_context`` and ``loss_similarity``; their means over an epoch are the engine's metrics
     ``train_loss``, ``train_loss_segmentation`` and so on, so that any MONAI handler logs them.
 
     Args:

@@ -17,7 +17,7 @@ from masksup_med.train.survey import Picture
 __all__ = ["from_data_sets", "from_folders", "leaks"]
 
 _SHARE = 0.2  # for validation
-_ALIKE = 0.94  # correlation of thumbnails less their mean: CVC-ClinicDB and Kvasir-SEG have 0.93 at most between groups
+_ALIKE = 0.94  # correlation of thumbnails less their mean; frames of one video have more
 
 PathLike = str | os.PathLike[str]
 

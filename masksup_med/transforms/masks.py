@@ -105,7 +105,7 @@ def scribble_mask(spatial_size: Sequence[int], ratio: float, random_state: np.ra
 
     Random polylines of differing width are drawn until they should cover ``ratio``; then all are widened or
     thinned by one common factor, so that the mask has the ratio to within one pixel. They are laid out on a grid of
-    at most 48 points to the shorter side, and drawn from there at full size, which takes a fifth of the time.
+    at most 48 points to the shorter side, and drawn from there at full size, which takes less time.
 
     Args:
         spatial_size: ``(H, W[, D])`` in pixels.
