@@ -32,8 +32,9 @@ _SMALLEST_BLOCK = 4  # grid cells; BEiT uses 16 of 196
 _LONGEST_BLOCK = 1 / 0.3  # sides of a block differ by at most this factor, as in BEiT
 _STROKE_WIDTH = (0.03, 0.10)  # of the shorter image side
 _GRID = 48  # points to the shorter side, at most
-_STROKE_VERTICES = (4, 13)
-_STROKE_TURN = 0.6  # standard deviation of a change of direction, relative to the direction
+_STROKES = 8  # are drawn at once
+_STROKE_LINES = (4, 12)
+_STROKE_TURN = 0.6  # standard deviation of a change of direction, relative to the first
 
 
 def ratio_range(ratio: float | str | Sequence[float]) -> tuple[float, float]:
@@ -134,10 +135,14 @@ def _distance_to_strokes(size: np.ndarray, ratio: float, random_state: np.random
     half_width = np.zeros(size, dtype=np.float32)  # of the stroke whose centre line passes here
     covered = 0.0
     while covered < wanted:
-        points = _random_stroke(size, random_state)
-        radius = max(0.5, random_state.uniform(*_STROKE_WIDTH) * size.min() / 2)
-        half_width[tuple(points.T)] = radius
-        covered += len(points) * (2 * radius if size.size == 2 else math.pi * radius**2)
+        points, stroke = _random_strokes(size, random_state)
+        radius = np.maximum(0.5, random_state.uniform(*_STROKE_WIDTH, size=_STROKES) * size.min() / 2)
+        areas = np.bincount(stroke) * (2 * radius if size.size == 2 else math.pi * radius**2)
+        reached = covered + areas.cumsum()
+        last = np.searchsorted(reached[:-1], wanted)
+        needed = stroke <= last
+        half_width[tuple(points[needed].T)] = radius[stroke[needed]]
+        covered = reached[last]
     distance, nearest = distance_transform_edt(half_width == 0, return_indices=True)
     return distance.astype(np.float32) / half_width[tuple(nearest)]
 
@@ -178,30 +183,30 @@ def _random_block(grid: tuple[int, ...], room: float, random_state: np.random.Ra
     return tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
 
 
-def _random_stroke(size: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-    """Draw a polyline that bounces off the borders, as ``(N, dimensions)`` pixel positions a pixel apart."""
-    count = random_state.randint(*_STROKE_VERTICES)
-    turns = (_STROKE_TURN * random_state.standard_normal((count, size.size))).tolist()
-    lengths = (random_state.uniform(0.05, 0.3, size=count) * size.min()).tolist()
-    direction = _unit(random_state.standard_normal(size.size).tolist())
-    vertices = [random_state.uniform(0, size).tolist()]
-    for turn, length in zip(turns, lengths, strict=True):  # in plain numbers: arrays this small take ten times as long
-        direction = _unit([a + b for a, b in zip(direction, turn, strict=True)])
-        vertices.append([a + length * b for a, b in zip(vertices[-1], direction, strict=True)])
-    points = _polyline(np.array(vertices), np.ceil(lengths).astype(int))
+def _random_strokes(size: np.ndarray, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Draw polylines that bounce off the borders.
+
+    Returns:
+        ``(N, dimensions)`` pixel positions, a pixel apart, and ``(N)`` numbers of the strokes that they belong to.
+    """
+    fewest, most = _STROKE_LINES
+    lengths = random_state.uniform(0.05, 0.3, size=(_STROKES, most)) * size.min()
+    steps = np.ceil(lengths).astype(int)
+    steps[np.arange(most) >= random_state.randint(fewest, most + 1, size=(_STROKES, 1))] = 0
+    turns = _STROKE_TURN * random_state.standard_normal((_STROKES, most, size.size))
+    turns[:, 0] /= _STROKE_TURN
+    directions = turns.cumsum(axis=1)
+    lines = directions * (lengths / np.linalg.norm(directions, axis=2))[..., None]
+    starts = random_state.uniform(0, size, size=(_STROKES, 1, size.size)) + lines.cumsum(axis=1) - lines
+    points = _points(starts.reshape(-1, size.size), lines.reshape(-1, size.size), steps.ravel())
     period = 2 * np.maximum(size - 1, 1)
     folded = np.abs((points + period / 2) % period - period / 2)
-    return np.minimum(np.rint(folded).astype(int), size - 1)
+    return np.minimum(np.rint(folded).astype(int), size - 1), np.repeat(np.arange(_STROKES), steps.sum(axis=1))
 
 
-def _unit(vector: list[float]) -> list[float]:
-    length = math.hypot(*vector)
-    return [each / length for each in vector]
-
-
-def _polyline(vertices: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Points from vertex to vertex, as many as ``steps`` says of each line, without the last vertex."""
+def _points(starts: np.ndarray, lines: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Points along lines, as many as ``steps`` says of each, without its end."""
     offset = np.arange(steps.sum()) - np.repeat(steps.cumsum() - steps, steps)
-    return np.repeat(vertices[:-1], steps, axis=0) + offset[:, None] * np.repeat(
-        np.diff(vertices, axis=0) / steps[:, None], steps, axis=0
+    return np.repeat(starts, steps, axis=0) + offset[:, None] * np.repeat(
+        lines / np.maximum(steps, 1)[:, None], steps, axis=0
     )
