@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows a question mark instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, left = parser.parse_known_args(argv)
+    if left:  # argparse wants all folders in one place
+        hint = "" if any(each.startswith("-") for each in left) else "; give folders and files before the options"
+        parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
     args.own_process = argv is None  # rather than called from Python
     try:
         code = args.run(args) or 0

@@ -110,13 +110,23 @@ def _datalist(args: argparse.Namespace) -> Datalist:
 
 
 def _print_data(datalist: Datalist, seen: Survey, leaks: list[tuple[str, str]]) -> None:
+    from masksup_med.train.source import absent
+
     for name, items in datalist.items():
         print(f"{name}: {len(items)} images in {len({item['group'] for item in items})} groups")
     smallest, largest = (" × ".join(map(str, size)) for size in seen.sizes)
     print(f"sizes: {smallest} to {largest} pixels{', grey' if seen.grey else ''}")
     print(f"labels: {seen.drawn.why}; {seen.empty} are empty")
     for number, name in enumerate(("background", *seen.drawn.names)):
-        print(f"  {number} {name}: {seen.shares[number]:.2%} of the pixels, in {seen.present[number]} images")
+        print(f"  {number} {name}: {seen.shares[number]:.2%} of the pixels, in {seen.present[:, number].sum()} images")
+    for name, classes in absent(datalist, seen).items():
+        if classes:
+            use = {"training": "learnt", "validation": "measured"}[name]
+            print(
+                f"Warning: no image for {name} has {', '.join(classes)}, which so cannot be {use}; give more images, "
+                "or another --seed to split by.",
+                file=sys.stderr,
+            )
     if leaks:
         print(
             f"Warning: {len(leaks)} of the {len(datalist['validation'])} images for validation are nearly the same as "

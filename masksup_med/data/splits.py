@@ -38,9 +38,9 @@ def split_by_group(items: Sequence[Item], validation: float = 0.2, seed: int = 0
     sizes = Counter(str(item["group"]) for item in items)
     if len(sizes) < 2:
         raise DataError(
-            f"Cannot split {len(items)} images of {len(sizes)} group ({', '.join(sizes) or 'none'}) into training "
-            "and validation; add images of another patient or sequence, or give the validation images in a folder "
-            "'validation' beside a folder 'train'."
+            f"Cannot split images of one group ({', '.join(sizes) or 'none'}) into training and validation; add "
+            "images of another patient or sequence, or give the validation images in a folder 'validation' beside a "
+            "folder 'train'."
         )
     names = sorted(sizes)
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]

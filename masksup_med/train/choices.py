@@ -125,8 +125,10 @@ def _multiple(side: float, most: float) -> int:
 
 
 def _batch(training: int) -> int:
-    """Eight, or fewer so that there are four batches."""
-    return max(1, min(_BATCH, training // 4))
+    """Eight, or fewer so that there are four batches, and none of one image, which batch norm cannot be given."""
+    most = max(2, min(_BATCH, training // 4))
+    sizes = (*range(most, 1, -1), *range(most + 1, training + 1))
+    return next((size for size in sizes if training % size != 1), 1)
 
 
 def _rate(batch: int) -> float:

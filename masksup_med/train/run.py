@@ -20,14 +20,14 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from masksup_med.bundle.bundle import Bundle, without_plugin_advice
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.data.datalist import Datalist, load_datalist
-from masksup_med.errors import MaskSupError, SettingError
+from masksup_med.errors import DataError, MaskSupError, SettingError
 from masksup_med.evaluate.predict import labelled_cases, predict_cases
 from masksup_med.evaluate.run import evaluate_cases
 from masksup_med.networks.weights import read_state
 from masksup_med.train.card import write_card
 from masksup_med.train.choices import Choice, Wishes, choose
 from masksup_med.train.compose import DATALIST, check_wishes, compose
-from masksup_med.train.source import leaks
+from masksup_med.train.source import absent, leaks
 from masksup_med.train.survey import Survey, survey
 
 __all__ = ["begin", "check_same", "finish", "fit", "progress", "usable_folder"]
@@ -89,6 +89,7 @@ def begin(
     items = [*datalist["training"], *datalist["validation"]]
     seen = survey(items, classes)
     found = leaks(datalist, {item["image"]: picture for item, picture in zip(items, seen.pictures, strict=True)})
+    _refuse_empty(datalist, seen)
     base, choices = choose(seen, len(datalist["training"]), wishes)
     with _folder_at_once(folder) as whole:
         compose(whole, folder.resolve().name, base, seen.drawn, choices, wishes, datalist)
@@ -175,6 +176,16 @@ def finish(folder: Path) -> dict[str, Any]:
     return results
 
 
+def _refuse_empty(datalist: Datalist, seen: Survey) -> None:
+    """Refuse a split in which there is nothing to learn, or to measure."""
+    for name, classes in absent(datalist, seen).items():
+        if len(classes) == len(seen.drawn.names):
+            raise DataError(
+                f"Nothing is marked in any of the {len(datalist[name])} images for {name}, though in others there is; "
+                "give more images in which something is, other --groups, or another --seed to split by."
+            )
+
+
 def _asked(wishes: Wishes, classes: Sequence[str]) -> dict[str, Any]:
     return {**wishes._asdict(), "classes": list(classes)}
 
@@ -198,7 +209,7 @@ def _described(seen: Survey, datalist: Datalist, leaking: int) -> dict[str, Any]
         "labels": seen.drawn.why,
         "classes": ["background", *seen.drawn.names],
         "shares": seen.shares,
-        "present": seen.present,
+        "present": seen.present.sum(axis=0).tolist(),
         "empty": seen.empty,
         "diameter": seen.diameter,
         "mean": mean.tolist(),

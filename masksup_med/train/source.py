@@ -12,9 +12,9 @@ from masksup_med.data.datalist import Datalist, check_datalist, load_datalist
 from masksup_med.data.pairing import files_of, pair_up, read_groups
 from masksup_med.data.splits import split_by_group
 from masksup_med.errors import DataError, MissingDataError
-from masksup_med.train.survey import Picture
+from masksup_med.train.survey import Picture, Survey
 
-__all__ = ["from_data_sets", "from_folders", "leaks"]
+__all__ = ["absent", "from_data_sets", "from_folders", "leaks"]
 
 _SHARE = 0.2  # for validation
 _ALIKE = 0.94  # correlation of thumbnails less their mean; frames of one video have more
@@ -66,6 +66,21 @@ def from_data_sets(data_sets: Sequence[PathLike], seed: int = 0) -> Datalist:
         if bare := [item["image"] for item in lists[name] if "label" not in item]:
             raise DataError(f"{bare[0]} has no label; give one to each image that is to be learnt.")
     return {name: lists[name] for name in ("training", "validation")}
+
+
+def absent(datalist: Datalist, seen: Survey) -> dict[str, list[str]]:
+    """Classes that no label of a part of the split has.
+
+    Args:
+        datalist: the split.
+        seen: of the images for training, and then those for validation.
+    """
+    first = len(datalist["training"])
+    parts = {"training": seen.present[:first], "validation": seen.present[first:]}
+    return {
+        part: [name for number, name in enumerate(seen.drawn.names, 1) if not present[:, number].any()]
+        for part, present in parts.items()
+    }
 
 
 def leaks(datalist: Datalist, pictures: Mapping[str, Picture]) -> list[tuple[str, str]]:

@@ -44,8 +44,7 @@ class Survey(NamedTuple):
     pictures: list[Picture]
     drawn: Drawn
     shares: tuple[float, ...]  # of all pixels, by class, the background first
-    present: tuple[int, ...]  # in how many labels each class is
-    empty: int  # labels with background only
+    present: NDArray[np.bool_]  # which label each class is in, (labels, classes)
     diameter: float  # median of all objects, that of a disc of the same area, in pixels
 
     @property
@@ -59,6 +58,11 @@ class Survey(NamedTuple):
         """The smallest and the largest image, by area."""
         ordered = sorted((picture.size for picture in self.pictures), key=lambda size: size[0] * size[1])
         return ordered[0], ordered[-1]
+
+    @property
+    def empty(self) -> int:
+        """How many labels have background only."""
+        return int((~self.present[:, 1:].any(axis=1)).sum())
 
     @property
     def histogram(self) -> NDArray[np.int64]:
@@ -110,8 +114,7 @@ def survey(items: Sequence[Item], classes: Sequence[str] = ()) -> Survey:
         list(pictures),
         drawn,
         tuple((counts.sum(axis=0) / counts.sum()).tolist()),
-        tuple((counts > 0).sum(axis=0).tolist()),
-        int((counts[:, 1:].sum(axis=1) == 0).sum()),
+        counts > 0,
         float(np.median([size for found in diameters for value, size in found if value != background])),
     )
 
@@ -130,7 +133,7 @@ def _all(function: Callable[[Item], _Result], items: Sequence[Item], what: str) 
     results = [outcome for outcome in outcomes if not isinstance(outcome, MaskSupError)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, MaskSupError)]
     if failures:
-        others = f" ({len(failures)} of {len(items)} are such; this is the first)" if len(failures) > 1 else ""
+        others = f" (This is the first of {len(failures)} among {len(items)} images.)" if len(failures) > 1 else ""
         raise DataError(f"{failures[0]}{others}") from failures[0]
     return results
 

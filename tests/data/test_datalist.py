@@ -124,7 +124,7 @@ def test_missing(tmp_path: Path, given: str) -> None:
 
 def test_one_group_cannot_be_split(tmp_path: Path) -> None:
     make(tmp_path, ["a.png"])
-    with pytest.raises(DataError, match="Cannot split 1 images"):
+    with pytest.raises(DataError, match="Cannot split images of one group"):
         load_datalist(tmp_path)
 
 

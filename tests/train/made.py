@@ -48,6 +48,12 @@ def data_set(folder: Path, labels: Sequence[Array]) -> tuple[Path, Path]:
     return folder / "images", folder / "labels"
 
 
+def items_of(folders: tuple[Path, Path]) -> list[dict[str, str]]:
+    """What a datalist would hold of such a data set, without groups."""
+    images, labels = folders
+    return [{"image": str(path), "label": str(labels / path.name)} for path in sorted(images.iterdir())]
+
+
 def coloured(label: Array, colours: Sequence[tuple[int, int, int]]) -> Array:
     """A label of class numbers in colours."""
     return np.array(colours, np.uint8)[label]
@@ -68,7 +74,13 @@ def surveyed(
     histogram = np.zeros((3, 256), np.int64)
     histogram[:, levels[0] : levels[1] + 1] = 10
     picture = Picture(size, histogram, False, "", np.zeros(1024, np.float32))
-    given = {"drawn": drawn(), "shares": (0.9, 0.1), "present": (1, 1), "empty": 0, "diameter": diameter, **others}
+    given = {
+        "drawn": drawn(),
+        "shares": (0.9, 0.1),
+        "present": np.array([[True, True]]),
+        "diameter": diameter,
+        **others,
+    }
     return Survey([picture], **given)
 
 

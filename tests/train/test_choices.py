@@ -14,7 +14,7 @@ def found(size=(640, 480), diameter=100.0, names=("polyp",), shares=(0.9, 0.1), 
     histogram = np.zeros((3, 256), np.int64)
     histogram[:, levels[0] : levels[1] + 1] = 1000
     picture = Picture(size, histogram, False, "", np.zeros(1024, np.float32))
-    return Survey([picture], Drawn("mask", (), names, ""), shares, (1, 1), 0, diameter)
+    return Survey([picture], Drawn("mask", (), names, ""), shares, np.array([[True, True]]), diameter)
 
 
 def chosen(survey=None, training=80, **wishes):
@@ -61,7 +61,9 @@ def test_intensities(levels, window):
     assert (settings.get("scale_intensity#a_min"), settings.get("scale_intensity#a_max")) == (window or (None, None))
 
 
-@pytest.mark.parametrize(("training", "batch"), [(1, 1), (3, 1), (8, 2), (31, 7), (32, 8), (5000, 8)])
+@pytest.mark.parametrize(
+    ("training", "batch"), [(1, 1), (2, 2), (3, 3), (5, 3), (8, 2), (9, 3), (31, 7), (32, 8), (33, 7), (5000, 8)]
+)
 def test_batch_and_learning_rate(training, batch):
     settings = chosen(training=training)[1]
     assert settings["batch_size"] == batch

@@ -109,10 +109,11 @@ def jpeg_labels(images, labels):
 
 
 BAD = {
-    "one image": ([squares(1)], None, (), "Cannot split 1 images of 1 group"),
+    "one image": ([squares(1)], None, (), "Cannot split images of one group"),
     "no labels": ([squares(1)] * 3, lambda _, labels: [file.unlink() for file in labels.iterdir()], (), "holds no PNG"),
     "no folder": ([squares(1)] * 3, lambda _, labels: shutil.rmtree(labels), (), "There is no folder"),
     "empty labels": ([squares()] * 3, None, (), "All 3 labels are empty"),
+    "one label that is not empty": ([squares(1), *[squares()] * 5], None, (), "Nothing is marked in any of the "),
     "another size": (
         [squares(1)] * 3,
         lambda _, labels: write(labels / "01.png", squares(1, size=(64, 60))),
@@ -151,6 +152,20 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(case, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_class_that_cannot_be_measured_is_warned_of(tmp_path, capsys, monkeypatch):
+    stop_before_training(monkeypatch)
+    folders = data_set(tmp_path, [squares(1, 3), *[squares(1)] * 5])
+    assert train(*folders, tmp_path / "out", "--classes", "1:polyp", "3:fold") == 130
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning: no image")]
+    assert len(warnings) == 1 and "has fold, which so cannot be " in warnings[0]
+
+
+def test_options_between_the_folders_are_answered(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "images", "-o", str(tmp_path / "out"), "labels"])
+    assert caught.value.code == 2 and "give folders and files before the options" in capsys.readouterr().err
+
+
 def refused(capsys, message):
     out, err = capsys.readouterr()
     lines = err.splitlines()
@@ -161,7 +176,7 @@ def refused(capsys, message):
     ("table", "message"),
     [
         ("image,group\n00,a\n01,b\n", "no entry for 1 of 3 images (02)"),
-        ("image,group\n00,a\n01,a\n02,a\n", "Cannot split 3 images of 1 group"),
+        ("image,group\n00,a\n01,a\n02,a\n", "Cannot split images of one group (a)"),
         ("", "no column 'image'"),
     ],
 )

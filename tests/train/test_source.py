@@ -9,9 +9,9 @@ from PIL import Image, ImageEnhance
 
 from masksup_med.data.datalist import save_datalist
 from masksup_med.errors import DataError, MissingDataError
-from masksup_med.train.source import from_data_sets, from_folders, leaks
+from masksup_med.train.source import absent, from_data_sets, from_folders, leaks
 from masksup_med.train.survey import survey
-from tests.train.made import data_set, noise, squares, write
+from tests.train.made import data_set, items_of, noise, squares, write
 
 
 def tree(folder, images, labels):
@@ -71,7 +71,7 @@ def test_groups_stay_together(tmp_path):
     [
         (None, MissingDataError, "There is no file"),
         ("image,group\n00,a\n01,b\n", DataError, "no entry for 2 of 4 images"),
-        ("image,group\n" + "".join(f"0{n},a\n" for n in range(4)), DataError, "Cannot split 4 images of 1 group"),
+        ("image,group\n" + "".join(f"0{n},a\n" for n in range(4)), DataError, "Cannot split images of one group"),
         ("image;group\n00;a\n", DataError, "no column 'image'"),
         ("image,group\n" + "".join(f"0{n},a\n" for n in range(4)) + "00,b\n", DataError, "both"),
     ],
@@ -147,6 +147,15 @@ def leaking(folder, held_out):
 
 def recompressed(pixels, folder):
     return np.asarray(Image.open(write(folder / "small.jpg", pixels, quality=40)))
+
+
+def test_absent_classes_are_named(tmp_path):
+    items = items_of(data_set(tmp_path, [squares(1, 2), squares(2), squares(3)]))
+    seen = survey(items, ["1:a", "2:b", "3:c"])
+    assert absent({"training": items[:2], "validation": items[2:]}, seen) == {
+        "training": ["c"],
+        "validation": ["a", "b"],
+    }
 
 
 def test_copies_are_found_and_others_are_not(tmp_path):
