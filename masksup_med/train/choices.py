@@ -69,7 +69,7 @@ def choose(survey: Survey, training: int, wishes: Wishes) -> tuple[str, list[Cho
     length = _length(preset, steps_per_epoch, wishes.epochs)
     epochs = length.settings["max_epochs"]
     choices = [
-        *size,
+        size,
         _intensity(survey),
         Choice(
             "batch",
@@ -91,13 +91,13 @@ def choose(survey: Survey, training: int, wishes: Wishes) -> tuple[str, list[Cho
             "the weights with the best mean IoU are kept",
             {"val_interval": _interval(epochs, preset)},
         ),
-        _hiding(size[-1].settings, wishes.paradigm),
+        _hiding(size.settings, wishes.paradigm),
         _compiling(steps_per_epoch * epochs),
     ]
     return base, choices
 
 
-def _input(survey: Survey, preset: Preset) -> tuple[str, list[Choice]]:
+def _input(survey: Survey, preset: Preset) -> tuple[str, Choice]:
     """Whole images, or patches of them, and how large."""
     width, height = survey.size
     shrunk = min(1.0, preset.side / math.sqrt(width * height))
@@ -107,16 +107,12 @@ def _input(survey: Survey, preset: Preset) -> tuple[str, list[Choice]]:
         size = [_multiple(side * shrunk, side) for side in (width, height)]
         still = f", and still {seen:.0f}; about {preset.side}² pixels by the preset" if shrunk < 1 else ""
         why = f"{objects}{still}, in the images' proportions"
-        return "polyp_masksup", [Choice("input", f"whole images at {size[0]} × {size[1]}", why, {"image_size": size})]
+        return "polyp_masksup", Choice("input", f"whole images at {size[0]} × {size[1]}", why, {"image_size": size})
     scale = round(min(1.0, _GOOD_OBJECT / survey.diameter), 3)
     side = _multiple(preset.side, min(width, height) * scale)
     why = f"{objects}, and would have {seen:.0f} in images shrunk to about {preset.side}²"
-    return "gland_masksup", [
-        Choice("input", f"patches of {side} × {side} at {scale:g} of full size", why, {"pixel_scale": scale}),
-        Choice(
-            "patches", f"{side} × {side}", "by the preset, and no larger than the images", {"patch_size": [side, side]}
-        ),
-    ]
+    settings = {"pixel_scale": scale, "patch_size": [side, side]}
+    return "gland_masksup", Choice("input", f"patches of {side} × {side} at {scale:g} of full size", why, settings)
 
 
 def _multiple(side: float, most: float) -> int:
@@ -172,7 +168,7 @@ def _interval(epochs: int, preset: Preset) -> int:
 
 
 def _hiding(settings: dict[str, Any], paradigm: str) -> Choice:
-    side = min(next(iter(settings.values())))
+    side = min(settings.get("image_size") or settings["patch_size"])
     patch = 16 if side >= 128 else 8
     if paradigm == "baseline":
         return Choice("hiding", "none", "as --paradigm says", {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from masksup_med.bundle.bundle import Bundle
+from masksup_med.bundle.edit import with_settings
 from masksup_med.errors import DataError, SettingError
 from masksup_med.metrics.calibration import expected_calibration_error, reliability_bins
 from masksup_med.outputs.atomic import atomic_path
@@ -23,7 +23,6 @@ _PIXELS = 4096  # of an image; more of them tell little more
 _RANGE = (0.05, 20.0)
 _LEAST = 1e-6  # probability, so that its logarithm is finite
 _FILE = Path("configs", "inference.yaml")
-_LINE = re.compile(r"^temperature:[ \t]*[^#\s]+", re.MULTILINE)
 
 
 class _Pixels(NamedTuple):
@@ -88,7 +87,7 @@ class Calibration:
 def store_temperature(bundle: Bundle, temperature: float) -> None:
     """Write a temperature into a bundle's ``inference.yaml``, whose comments stay."""
     file = bundle.folder / _FILE
-    text = _LINE.sub(f"temperature: {temperature}", file.read_text(encoding="utf-8"))
+    text = with_settings(file.read_text(encoding="utf-8"), {"temperature": temperature})
     with atomic_path(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -101,7 +100,8 @@ def check_place(bundle: Bundle) -> None:
         raise SettingError(
             f"{file} cannot be written; copy the bundle to a folder of yours with `masksup bundle copy`."
         )
-    if len(_LINE.findall(text)) != 1 or "TemperatureScalingd" not in text or "@temperature" not in text:
+    there = isinstance(bundle.config.get("temperature"), int | float)
+    if not there or "TemperatureScalingd" not in text or "@temperature" not in text:
         raise SettingError(
             f"{file} has no temperature; add `temperature: 1.0`, and masksup_med.transforms.TemperatureScalingd as the "
             "first step of postprocessing, as in the bundles that come with masksup-med."

@@ -145,7 +145,6 @@ def test_bundles_that_come_with_the_package_have_a_place(tmp_path: Path, name: s
         ("\ntemperature: 1.0", "\n# temperature: 1.0"),
         ("\ntemperature: 1.0", "\n"),
         ("\ntemperature: 1.0", "\ntemperature:"),
-        ("\ntemperature: 1.0", "\ntemperature: 1.0\ntemperature: 1.0"),
         ("TemperatureScalingd", "Identityd"),
     ],
 )
