@@ -44,8 +44,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--preset",
         default="fast",
         choices=("fast", "balanced", "best"),
-        help="fast: 2000 steps on about 128² pixels, minutes on a CPU; balanced: 6000 on 256²; best: 20000 on 352² "
-        "(default: %(default)s)",
+        help="for a hundred images, fast: 2000 steps on about 128² pixels, minutes on a CPU; balanced: 6000 on 256²; "
+        "best: 20000 on 352²; more for more images, by the root of their number (default: %(default)s)",
     )
     parser.add_argument(
         "--paradigm",

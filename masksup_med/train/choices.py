@@ -18,6 +18,7 @@ _MULTIPLE = 32  # of the network's input
 _LEAST_SIDE = 64
 _RARE = 0.2  # share of the pixels
 _NARROW = 128  # levels: intensities that use fewer are stretched
+_HUNDRED = 100  # images for training; more deserve more steps
 _WORTH_COMPILING = 4000  # steps; compiling takes a minute or two
 
 
@@ -25,7 +26,7 @@ class Preset(NamedTuple):
     """How much time is to be spent."""
 
     side: int  # of a square as large as what the network sees
-    steps: int  # of the optimiser
+    steps: int  # of the optimiser, for a hundred images
     validations: int  # at most
 
 
@@ -66,7 +67,7 @@ def choose(survey: Survey, training: int, wishes: Wishes) -> tuple[str, list[Cho
     base, size = _input(survey, preset)
     batch = _batch(training)
     steps_per_epoch = math.ceil(training / batch)
-    length = _length(preset, steps_per_epoch, wishes.epochs)
+    length = _length(preset, training, steps_per_epoch, wishes.epochs)
     epochs = length.settings["max_epochs"]
     choices = [
         size,
@@ -151,13 +152,15 @@ def _loss(survey: Survey) -> Choice:
     return Choice("loss", kind, why, {})
 
 
-def _length(preset: Preset, steps_per_epoch: int, epochs: int | None) -> Choice:
+def _length(preset: Preset, training: int, steps_per_epoch: int, epochs: int | None) -> Choice:
     if epochs is not None:
         return Choice("length", f"{epochs} epochs", "as --epochs says", {"max_epochs": epochs})
-    epochs = math.ceil(preset.steps / steps_per_epoch)
+    steps = round(preset.steps * math.sqrt(max(training, _HUNDRED) / _HUNDRED))
+    epochs = math.ceil(steps / steps_per_epoch)
     interval = math.ceil(epochs / preset.validations)
     epochs = interval * math.ceil(epochs / interval)
-    why = f"{preset.steps} steps of the optimiser by the preset"
+    more = f", more for {training} by the root" if training > _HUNDRED else ""
+    why = f"{steps} steps of the optimiser: {preset.steps} by the preset for {_HUNDRED} images{more}"
     return Choice("length", f"{epochs} epochs", why, {"max_epochs": epochs})
 
 

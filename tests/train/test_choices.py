@@ -78,8 +78,9 @@ def test_length(training, preset):
     wanted = PRESETS[preset]
     validations = settings["max_epochs"] / settings["val_interval"]
     assert validations == round(validations) <= wanted.validations  # the last epoch is validated, too
-    assert steps * settings["max_epochs"] >= wanted.steps
-    assert steps * (settings["max_epochs"] - settings["val_interval"]) < wanted.steps
+    least = wanted.steps * max(1, training / 100) ** 0.5
+    assert steps * settings["max_epochs"] >= least - 1
+    assert steps * (settings["max_epochs"] - settings["val_interval"]) < least
 
 
 @pytest.mark.parametrize(
