@@ -31,8 +31,8 @@ LEVELS: dict[str, tuple[float, float]] = {"low": (0.01, 0.10), "medium": (0.25, 
 _SMALLEST_BLOCK = 4  # grid cells; BEiT uses 16 of 196
 _LONGEST_BLOCK = 1 / 0.3  # sides of a block differ by at most this factor, as in BEiT
 _STROKE_WIDTH = (0.03, 0.10)  # of the shorter image side
-_GRID = 48  # points to the shorter side, at most
-_STROKES = 8  # are drawn at once
+_GRID = 40  # points to the shorter side, at most
+_STROKES = 6  # are drawn at once
 _STROKE_LINES = (4, 12)
 _STROKE_TURN = 0.6  # standard deviation of a change of direction, relative to the first
 
@@ -106,7 +106,7 @@ def scribble_mask(spatial_size: Sequence[int], ratio: float, random_state: np.ra
 
     Random polylines of differing width are drawn until they should cover ``ratio``; then all are widened or
     thinned by one common factor, so that the mask has the ratio to within one pixel. They are laid out on a grid of
-    at most 48 points to the shorter side, and drawn from there at full size, which takes less time.
+    at most 40 points to the shorter side, and drawn from there at full size, which takes less time.
 
     Args:
         spatial_size: ``(H, W[, D])`` in pixels.
@@ -124,9 +124,9 @@ def scribble_mask(spatial_size: Sequence[int], ratio: float, random_state: np.ra
         mode = "bilinear" if len(grid) == 2 else "trilinear"
         distance = F.interpolate(distance[None, None], tuple(spatial_size), mode=mode)[0, 0]
     nearest = np.argpartition(distance.flatten().numpy(), wanted)[:wanted]
-    hidden = torch.zeros(distance.numel(), dtype=torch.bool)
-    hidden[torch.from_numpy(nearest)] = True
-    return hidden.reshape(tuple(spatial_size))
+    hidden = np.zeros(pixels, dtype=bool)
+    hidden[nearest] = True
+    return torch.from_numpy(hidden.reshape(spatial_size))
 
 
 def _distance_to_strokes(size: np.ndarray, ratio: float, random_state: np.random.RandomState) -> np.ndarray:
