@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from masksup_med.errors import MissingDataError, SettingError
 
-__all__ = ["bundle_names", "copy_bundle", "find_bundle", "overlays"]
+__all__ = ["bundle_names", "copy_bundle", "find_bundle", "overlay", "overlay_names", "overlays"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -56,6 +59,22 @@ def copy_bundle(bundle: str | os.PathLike, folder: str | os.PathLike) -> Path:
 def overlays() -> Path:
     """Return the folder of overlays that stack on any bundle."""
     return _shipped("configs")
+
+
+def overlay_names(kind: str) -> list[str]:
+    """Return the names of the overlays of a kind, such as ``network`` or ``paradigm``."""
+    return sorted(file.stem for file in (overlays() / kind).glob("*.yaml"))
+
+
+def overlay(kind: str, name: str) -> dict[str, Any]:
+    """Return the settings of an overlay.
+
+    Raises:
+        SettingError: there is no such overlay.
+    """
+    if name not in overlay_names(kind):
+        raise SettingError(f"There is no {kind} {name}; choose one of {', '.join(overlay_names(kind)) or 'none'}.")
+    return yaml.safe_load((overlays() / kind / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def _shipped(kind: str) -> Path:

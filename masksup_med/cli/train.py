@@ -71,7 +71,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     _check_sources(parser, args)
     from masksup_med.train.choices import Wishes
-    from masksup_med.train.run import begin, check_same, finish, fit, progress, usable_folder
+    from masksup_med.train.run import begin, check_same, finish, usable_folder
+    from masksup_med.train.workflow import fit, progress, reports
 
     folder = Path(os.path.abspath(Path(args.output).expanduser()))
     begun = usable_folder(folder, args.resume, [args.images, args.labels] if args.images else [])
@@ -84,7 +85,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         _print_data(datalist, seen, leaks)
         _print_choices(choices)
     try:
-        fit(folder, resume=begun)
+        with reports():
+            fit(folder, resume=begun)
         results = finish(folder)
     except KeyboardInterrupt:
         done, epochs = progress(folder)

@@ -18,6 +18,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from masksup_med.data.decode import image_size
 from masksup_med.data.layouts import list_pairs
 from masksup_med.data.pairing import key_of, some
@@ -67,18 +69,31 @@ def load_datalist(dataset_dir: PathLike | Sequence[PathLike], validation: float 
     return joined
 
 
-def part(datalist: Mapping[str, list[Item]], name: str) -> list[Item]:
-    """Return one of the lists.
+def part(datalist: Mapping[str, list[Item]], name: str, share: float = 1.0, seed: int = 0) -> list[Item]:
+    """Return one of the lists, or a share of it.
+
+    Args:
+        datalist: the lists.
+        name: of the one to return.
+        share: of its items to return, one at least; a smaller share is part of a larger one.
+        seed: decides which.
 
     Raises:
         MissingDataError: there is no such list, or it is empty.
+        SettingError: ``share`` is not above 0 and at most 1.
     """
+    if not 0 < share <= 1:
+        raise SettingError(f"share={share!r} is no share of images; give a number above 0, up to 1.")
     if not datalist.get(name):
         have = ", ".join(f"{len(items)} for {other}" for other, items in datalist.items() if items)
         raise MissingDataError(
             f"The data set has no images for {name}, but {have}; give one that has, or another list."
         )
-    return datalist[name]
+    items = datalist[name]
+    if share == 1:
+        return items
+    chosen = np.random.default_rng(seed).permutation(len(items))[: max(1, round(share * len(items)))]
+    return [items[number] for number in sorted(chosen)]
 
 
 def check_datalist(items: Iterable[Mapping[str, Any]]) -> None:

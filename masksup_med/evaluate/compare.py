@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from masksup_med import __version__
 from masksup_med.data.pairing import some
 from masksup_med.errors import DataError, MissingDataError, SettingError
+from masksup_med.evaluate.paired import difference, resampled_means
 from masksup_med.evaluate.reports.comparison import write_comparison_report
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
 from masksup_med.evaluate.write import (
@@ -28,12 +29,10 @@ from masksup_med.evaluate.write import (
     write_json,
     write_rows,
 )
-from masksup_med.metrics.statistics import Bootstrap, group_means, holm, interval, paired_test
+from masksup_med.metrics.statistics import Bootstrap, holm, interval
 from masksup_med.outputs.atomic import atomic_paths
 
 __all__ = ["compare_runs"]
-
-_SAME = 1e-12  # differences below are rounding
 
 
 class Configuration(NamedTuple):
@@ -77,7 +76,10 @@ def compare_runs(
     metrics = {name: each for name, each in reference.results["metrics"].items() if _is_common(name, configurations)}
     bootstrap = Bootstrap(groups, RESAMPLES, seed)
     draws = np.random.default_rng([seed, 1])
-    means = {name: _means(configurations, each["column"], bootstrap, draws) for name, each in metrics.items()}
+    means = {
+        name: {each.name: resampled_means(each.values(metric["column"]), bootstrap, draws) for each in configurations}
+        for name, metric in metrics.items()
+    }
     pairs = [
         _pair(first, second, name, metric, means[name], groups)
         for first, second in combinations(configurations, 2)
@@ -167,19 +169,6 @@ def _is_common(metric: str, configurations: Sequence[Configuration]) -> bool:
     return all("column" in seed.results["metrics"].get(metric, {}) for each in configurations for seed in each.seeds)
 
 
-def _means(
-    configurations: Sequence[Configuration], column: str, bootstrap: Bootstrap, draws: np.random.Generator
-) -> dict[str, NDArray[np.float64]]:
-    """Each configuration's mean over images and seeds, in every resample of both."""
-    means = {}
-    for each in configurations:
-        values = each.values(column)
-        by_seed = bootstrap.sums(values) / bootstrap.sums(np.ones((len(values), 1)))
-        seeds = len(each.seeds)
-        means[each.name] = (by_seed * draws.multinomial(seeds, np.full(seeds, 1 / seeds), len(by_seed))).sum(1) / seeds
-    return means
-
-
 def _pair(
     first: Configuration,
     second: Configuration,
@@ -189,9 +178,9 @@ def _pair(
     groups: Sequence[str],
 ) -> dict[str, Any]:
     """How much the second differs from the first."""
-    differences = second.values(metric["column"]).mean(axis=1) - first.values(metric["column"]).mean(axis=1)
-    better = -differences if metric["lower_is_better"] else differences
-    units = group_means(differences, groups)
+    both = first.values(metric["column"]), second.values(metric["column"])
+    found = difference(*both, (means[first.name], means[second.name]), groups)
+    worse, better = (found.rises, found.falls) if metric["lower_is_better"] else (found.falls, found.rises)
     return {
         "first": first.name,
         "second": second.name,
@@ -199,13 +188,13 @@ def _pair(
         "title": metric["title"],
         "unit": metric["unit"],
         "lower_is_better": metric["lower_is_better"],
-        "difference": float(differences.mean()),
-        "interval": interval(means[second.name] - means[first.name]) if len(units) > 1 else None,
-        "second_better": int((better > _SAME).sum()),
-        "first_better": int((better < -_SAME).sum()),
-        "equal": int((abs(better) <= _SAME).sum()),
-        "units": len(units),
-        "p": paired_test(units),
+        "difference": found.mean,
+        "interval": found.interval,
+        "second_better": better,
+        "first_better": worse,
+        "equal": len(groups) - better - worse,
+        "units": found.units,
+        "p": found.p,
     }
 
 

@@ -55,6 +55,7 @@ class MLflowTracker(MLFlowHandler):
         datalist: the data, each list by its name.
         weights: file of the weights that are trained or evaluated.
         overlays: how many of the first images of a validation are drawn.
+        tags: of the run, beside its own.
 
     Raises:
         SettingError: ``kind`` is neither ``train`` nor ``evaluate``.
@@ -75,6 +76,7 @@ class MLflowTracker(MLFlowHandler):
         datalist: dict[str, list[dict[str, Any]]] | None = None,
         weights: str | os.PathLike[str] | None = None,
         overlays: int = 4,
+        tags: dict[str, str] | None = None,
     ) -> None:
         if kind not in ("train", "evaluate"):
             raise SettingError(f"kind of tracking must be 'train' or 'evaluate', got {kind!r}.")
@@ -89,6 +91,7 @@ class MLflowTracker(MLFlowHandler):
         self.datalist = datalist
         self.weights = None if weights is None else Path(weights)
         self.overlays = overlays
+        self.tags = tags or {}
         self.cur_run = None
         self._resume_run_id: str | None = None
         self._run_id: str | None = None
@@ -209,6 +212,7 @@ class MLflowTracker(MLFlowHandler):
     def _tags(self) -> dict[str, str]:
         versions = provenance.package_versions()
         tags = {
+            **self.tags,
             "kind": self.kind,
             "bundle": self.bundle_name,
             **mlflow_runs.process_tags(),

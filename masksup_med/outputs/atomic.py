@@ -1,15 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_paths", "sweep", "sweep_folder"]
+__all__ = ["atomic_folder", "atomic_path", "atomic_paths", "sweep", "sweep_folder"]
 
 _TEMPORARY = ".part"
 
@@ -43,6 +44,23 @@ def atomic_paths(folder: str | os.PathLike, *names: str) -> Iterator[list[Path]]
     """
     with ExitStack() as stack:
         yield [stack.enter_context(atomic_path(Path(folder) / name)) for name in names]
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a new folder beside another, whose place it takes when the block ends without an error.
+
+    The other one must not be there, or be empty.
+    """
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}{_TEMPORARY}"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.is_dir():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(path: str | os.PathLike) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 import yaml
 
 from masksup_med.bundle.edit import with_settings
-from masksup_med.bundle.location import find_bundle, overlays
+from masksup_med.bundle.location import find_bundle, overlay
 from masksup_med.data.datalist import Datalist, save_datalist
-from masksup_med.errors import SettingError
 from masksup_med.train.choices import Choice, Wishes
 from masksup_med.train.labels import Drawn
 
-__all__ = ["DATALIST", "check_wishes", "compose", "known"]
+__all__ = ["DATALIST", "check_wishes", "compose"]
 
 DATALIST = Path("configs", "datalist.json")
 _CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
@@ -29,16 +28,11 @@ but for the sample pictures in docs/ and the file names in configs/datalist.json
 """
 
 
-def known(kind: str) -> list[str]:
-    """Names of the overlays of a kind, ``network`` or ``paradigm``."""
-    return sorted(file.stem for file in (overlays() / kind).glob("*.yaml"))
-
-
 def check_wishes(wishes: Wishes) -> None:
     """Raise :class:`SettingError` if there is no such paradigm or network."""
-    _overlay("paradigm", wishes.paradigm)
+    overlay("paradigm", wishes.paradigm)
     if wishes.network is not None:
-        _overlay("network", wishes.network)
+        overlay("network", wishes.network)
 
 
 def compose(
@@ -71,11 +65,11 @@ def compose(
 
 def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[str, Any]:
     """All settings that differ from the base's."""
-    settings = _overlay("paradigm", wishes.paradigm)
+    settings = overlay("paradigm", wishes.paradigm)
     if wishes.network is not None:
-        settings |= _overlay("network", wishes.network)
+        settings |= overlay("network", wishes.network)
     if drawn.kind == "values":
-        several = _overlay("classes", "several")
+        several = overlay("classes", "several")
         if len(drawn.names) > 1:
             settings |= several | {"classes": len(drawn.values)}
         else:
@@ -90,12 +84,6 @@ def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[s
 
 def _channels(drawn: Drawn) -> int:
     return 1 if len(drawn.names) == 1 else len(drawn.names) + 1
-
-
-def _overlay(kind: str, name: str) -> dict[str, Any]:
-    if name not in known(kind):
-        raise SettingError(f"There is no {kind} {name}; choose one of {', '.join(known(kind))}.")
-    return yaml.safe_load((overlays() / kind / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def _kept(file: str, there: Mapping[str, Any], settings: Mapping[str, Any], drawn: Drawn) -> dict[str, Any]:

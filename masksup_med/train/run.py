@@ -1,40 +1,30 @@
-"""A training from start to end: look, choose, write the bundle, train it, measure it, describe it."""
+"""What ``masksup train`` does before and after training: look, choose, write the bundle; measure it, describe it."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import secrets
-import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ignite.handlers import ProgressBar
-from monai.bundle import ConfigParser, ConfigWorkflow
-
-from masksup_med.bundle.bundle import Bundle, without_plugin_advice
+from masksup_med.bundle.bundle import Bundle
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.data.datalist import Datalist, load_datalist
-from masksup_med.errors import DataError, MaskSupError, SettingError
+from masksup_med.errors import DataError, SettingError
 from masksup_med.evaluate.predict import labelled_cases, predict_cases
 from masksup_med.evaluate.run import evaluate_cases
-from masksup_med.networks.weights import read_state
+from masksup_med.outputs.atomic import atomic_folder
 from masksup_med.train.card import write_card
 from masksup_med.train.choices import Choice, Wishes, choose
 from masksup_med.train.compose import DATALIST, check_wishes, compose
 from masksup_med.train.source import absent, leaks
 from masksup_med.train.survey import Survey, survey
 
-__all__ = ["begin", "check_same", "finish", "fit", "progress", "usable_folder"]
+__all__ = ["begin", "check_same", "finish", "usable_folder"]
 
 _BEGUN = Path("eval", "begun.json")
-_MONAI = "monai.bundle.workflows"
-_CHECKPOINT = Path("eval", "checkpoint.pt")
 
 
 def usable_folder(folder: Path, resume: bool, inputs: Sequence[str] = ()) -> bool:
@@ -91,7 +81,7 @@ def begin(
     found = leaks(datalist, {item["image"]: picture for item, picture in zip(items, seen.pictures, strict=True)})
     _refuse_empty(datalist, seen)
     base, choices = choose(seen, len(datalist["training"]), wishes)
-    with _folder_at_once(folder) as whole:
+    with atomic_folder(folder) as whole:
         compose(whole, folder.resolve().name, base, seen.drawn, choices, wishes, datalist)
         begun = {
             "asked": _asked(wishes, classes),
@@ -122,39 +112,6 @@ def check_same(folder: Path, datalist: Datalist, wishes: Wishes, classes: Sequen
             raise SettingError(f"The training in {folder} was begun with other {what}; name a new folder for these.")
     if any(_rows({"": begun[name]}, ["image"]) != _rows({"": datalist[name]}, ["image"]) for name in begun):
         raise SettingError(f"The training in {folder} was begun with other groups; name a new folder for these.")
-
-
-def fit(folder: Path, resume: bool) -> None:
-    """Train a bundle, or go on with it.
-
-    Raises:
-        MaskSupError: anything that is wrong with settings or data.
-    """
-    config = folder / "configs" / "train.yaml"
-    done, epochs = progress(folder)
-    if resume and done >= epochs:
-        return
-    bars: dict[str, Any] = {f"{part}#dataset#progress": sys.stderr.isatty() for part in ("train", "validate")}
-    with _errors_of_bundles(), _reports(), without_plugin_advice():
-        workflow = ConfigWorkflow(
-            config_file=str(config),
-            meta_file=str(folder / "configs" / "metadata.json"),
-            logging_file=False,
-            workflow_type="train",
-            resume=resume,
-            **bars,
-        )
-        workflow.initialize()
-        trainer = workflow.parser.get_parsed_content("train#trainer")
-        ProgressBar(desc="epoch", disable=None).attach(trainer)
-        workflow.run()
-        workflow.finalize()
-
-
-def progress(folder: Path) -> tuple[int, int]:
-    """How many epochs of a training are done, and how many there are."""
-    file, config = folder / _CHECKPOINT, ConfigParser.load_config_file(folder / "configs" / "train.yaml")
-    return int(read_state(file)["epoch"]) if file.is_file() else 0, int(config["max_epochs"])
 
 
 def finish(folder: Path) -> dict[str, Any]:
@@ -221,47 +178,3 @@ def _described(seen: Survey, datalist: Datalist, leaking: int) -> dict[str, Any]
 
 def _rows(datalist: Mapping[str, Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> set[tuple[str, ...]]:
     return {tuple(item[key] for key in keys) for items in datalist.values() for item in items}
-
-
-@contextmanager
-def _folder_at_once(folder: Path) -> Iterator[Path]:
-    """Give a folder beside another, whose place it takes when the block ends without an error."""
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.is_dir():
-            folder.rmdir()  # an empty one
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _errors_of_bundles() -> Iterator[None]:
-    """Raise a user's error as it is, which MONAI wraps in its own; leave Python's way to show errors as it was."""
-    hook = sys.excepthook
-    try:
-        yield
-    except Exception as error:
-        if own := MaskSupError.among(error):
-            raise own from None
-        raise
-    finally:
-        sys.excepthook = hook
-
-
-@contextmanager
-def _reports() -> Iterator[None]:
-    """Show what the handlers of a training report, a line an epoch, and not what MONAI says of its logging."""
-    logger, handler, monai = logging.getLogger("masksup_med"), logging.StreamHandler(), logging.getLogger(_MONAI)
-    before = logger.level, logger.propagate, monai.disabled
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate, monai.disabled = False, True
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate, monai.disabled = before[1:]

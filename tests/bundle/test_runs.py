@@ -29,7 +29,8 @@ SMALL = {
     "gland_masksup": {"patch_size": [48, 48]},  # larger than half of a phantom: padding is needed
 }
 TINY_NETWORK = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
-OVERLAYS = sorted(str(file.relative_to(overlays())) for file in overlays().rglob("*.yaml"))
+KINDS = {file.parent.name for file in overlays().glob("*/*.yaml")} - {"experiments"}  # which are grids
+OVERLAYS = sorted(str(file.relative_to(overlays())) for kind in KINDS for file in (overlays() / kind).glob("*.yaml"))
 NETWORK_OVERLAYS = [overlay for overlay in OVERLAYS if overlay.startswith("network/")]
 FEW = {
     "train#dataset#data": "$masksup_med.data.part(@datalist, 'training')[:4]",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from monai.data import load_decathlon_datalist
 from PIL import Image
 
-from masksup_med.data import check_datalist, datalist_digest, load_datalist, save_datalist
+from masksup_med.data import check_datalist, datalist_digest, load_datalist, part, save_datalist
 from masksup_med.errors import DataError, MissingDataError, SettingError
 
 
@@ -57,8 +58,8 @@ def test_home_is_expanded(ten: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_given_parts_stay(tmp_path: Path) -> None:
-    for part, stems in {"train": "abc", "validation": "a", "test": "ab"}.items():
-        make(tmp_path / part, [f"{stem}.png" for stem in stems], "masks")
+    for name, stems in {"train": "abc", "validation": "a", "test": "ab"}.items():
+        make(tmp_path / name, [f"{stem}.png" for stem in stems], "masks")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         datalist = load_datalist(tmp_path)
@@ -66,9 +67,9 @@ def test_given_parts_stay(tmp_path: Path) -> None:
 
 
 def test_a_group_in_two_given_parts_is_worth_a_warning(tmp_path: Path) -> None:
-    for part in ("train", "validation"):
-        make(tmp_path / part, [f"{part}.png"])
-        (tmp_path / part / "groups.csv").write_text(f"image,group\n{part},patient 1\n")
+    for name in ("train", "validation"):
+        make(tmp_path / name, [f"{name}.png"])
+        (tmp_path / name / "groups.csv").write_text(f"image,group\n{name},patient 1\n")
     with pytest.warns(UserWarning, match="share 1 groups.*patient 1") as caught:
         load_datalist(tmp_path)
     assert caught[0].filename == __file__
@@ -302,3 +303,19 @@ def test_real_folders(real_data: Path, folder: str, counts: tuple[int, int]) -> 
     assert time.perf_counter() - start < 5
     assert (len(datalist["training"]), len(datalist["validation"])) == counts
     assert not {i["group"] for i in datalist["training"]} & {i["group"] for i in datalist["validation"]}
+
+
+def test_shares_of_a_list_are_nested() -> None:
+    items = [{"image": f"{number}.png"} for number in range(20)]
+    shares = [part({"training": items}, "training", share, seed=3) for share in (0.01, 0.1, 0.25, 0.5, 1)]
+    assert [len(each) for each in shares] == [1, 2, 5, 10, 20] and shares[-1] == items
+    for smaller, larger in itertools.pairwise(shares):
+        assert all(item in larger for item in smaller)
+        assert smaller == [item for item in items if item in smaller]  # in their order
+    assert part({"training": items}, "training", 0.5, seed=4) != shares[3]
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_shares_that_are_none(share: float) -> None:
+    with pytest.raises(SettingError, match="is no share of images"):
+        part({"training": [{"image": "a"}]}, "training", share)

@@ -12,7 +12,7 @@ from monai.bundle import ConfigWorkflow
 from masksup_med.bundle.check import check_bundle
 from masksup_med.cli import main
 from masksup_med.data.decode import read_label
-from masksup_med.train import run
+from masksup_med.train import run, workflow
 from tests.bundle.bundles import stock_masks
 from tests.train.made import coloured, data_set, noise, squares, train, write
 
@@ -84,7 +84,7 @@ def test_nothing_but_the_bundle_is_left(trained):
 
 
 def test_data_sets_in_known_layouts(phantoms, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "fit", lambda folder, resume: None)
+    monkeypatch.setattr(workflow, "fit", lambda folder, resume: None)
     monkeypatch.setattr(run, "finish", lambda folder: {"images": 2, "metrics": {"iou": NO_METRIC}})
     assert main(["train", "--data", str(phantoms("polyp")), "-o", str(tmp_path / "b"), "--preset", "balanced"]) == 0
     out = capsys.readouterr().out
@@ -210,7 +210,7 @@ def stop_before_training(monkeypatch):
     def stop(folder, resume):
         raise KeyboardInterrupt("stopped")
 
-    monkeypatch.setattr(run, "fit", stop)
+    monkeypatch.setattr(workflow, "fit", stop)
 
 
 def test_an_empty_folder_is_taken(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 
+from masksup_med.bundle.location import overlay_names
 from masksup_med.bundle.metadata import format_faults, identity_faults, key_faults, package_faults
 from masksup_med.errors import SettingError
 from masksup_med.train.choices import Wishes, choose
-from masksup_med.train.compose import compose, known
+from masksup_med.train.compose import compose
 from tests.train.made import drawn, noise, squares, surveyed, write
 
 ONE, SEVERAL = drawn("lesion"), drawn("vein", "artery", kind="values", values=(0, 127, 255))
@@ -49,7 +50,7 @@ def channels(labels):
 
 
 @pytest.mark.parametrize("labels", [ONE, SEVERAL], ids=["one", "several"])
-@pytest.mark.parametrize("network", [None, *known("network")])
+@pytest.mark.parametrize("network", [None, *overlay_names("network")])
 def test_every_network_is_the_same_in_both_configs_and_can_be_made(network, labels, composed):
     configs = composed(labels, network=network)
     definition = configs["train.yaml"]["network_def"]
@@ -62,7 +63,9 @@ def test_every_network_is_the_same_in_both_configs_and_can_be_made(network, labe
         assert made.eval()(torch.zeros(1, 3, 128, 128)).shape == (1, channels(labels), 128, 128)
 
 
-@pytest.mark.parametrize(("paradigm", "diameter", "labels"), itertools.product(known("paradigm"), DIAMETERS, LABELS))
+@pytest.mark.parametrize(
+    ("paradigm", "diameter", "labels"), itertools.product(overlay_names("paradigm"), DIAMETERS, LABELS)
+)
 def test_every_paradigm_is_followed(paradigm, diameter, labels, composed):
     configs = composed(LABELS[labels], DIAMETERS[diameter], paradigm=paradigm)
     train, inference = configs["train.yaml"], configs["inference.yaml"]

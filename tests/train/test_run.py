@@ -16,7 +16,7 @@ import torch
 from masksup_med.cli import main
 from masksup_med.engines import PrepareViews
 from masksup_med.errors import DataError, SettingError
-from masksup_med.train import run
+from masksup_med.train import run, workflow
 from tests.train.made import data_set, squares, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -190,7 +190,7 @@ def test_without_resume_a_training_is_not_overwritten(done, capsys):
 
 
 def test_resume_of_nothing_begins(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "fit", lambda folder, resume: interrupt())
+    monkeypatch.setattr(workflow, "fit", lambda folder, resume: interrupt())
     assert begin(folders, tmp_path / "mine", "--resume") == 130
     assert (tmp_path / "mine" / "eval" / "begun.json").is_file()
 
@@ -238,7 +238,7 @@ def test_usable_folder(resume, tmp_path):
 
 
 def test_an_error_of_ours_comes_out_of_monai_as_it_was():
-    with pytest.raises(DataError, match="It is so"), run._errors_of_bundles():
+    with pytest.raises(DataError, match="It is so"), workflow._errors_of_bundles():
         raise RuntimeError("wrapped") from DataError("It is so.")
 
 

@@ -1,0 +1,1 @@
+"""Grids of trainings: every cell a bundle, tracked, measured, compared with its baseline."""

@@ -1,0 +1,125 @@
+"""A grid from start to end: every training that is not finished yet, one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from masksup_med.data.datalist import datalist_digest, load_datalist, save_datalist
+from masksup_med.errors import MaskSupError, MissingDataError, SettingError
+from masksup_med.experiments.cell import measure_cell, write_cell
+from masksup_med.experiments.grid import Cell, Grid, Part
+from masksup_med.experiments.store import Store, Training
+from masksup_med.handlers.provenance import read_passport
+from masksup_med.train.workflow import fit, progress
+
+__all__ = ["Task", "plan", "run_tasks"]
+
+logger = logging.getLogger("masksup_med")
+
+_SPLIT_SEED, _SHARE = 0, 0.2  # all trainings of a data set share one split
+
+
+class Task(NamedTuple):
+    """A training, and where it is done."""
+
+    training: Training
+    part: Part
+    cell: Cell
+    datalist: Path
+    folder: Path
+
+
+def plan(grid: Grid, data: Path, folder: Path) -> list[Task]:
+    """All trainings of a grid: every cell with the first seed, then with the next, so that all can be compared soon.
+
+    Writes the split of each data set, which all trainings on it share.
+
+    Args:
+        grid: what to train.
+        data: folder that the grid's data sets are in.
+        folder: for the bundles of all trainings.
+
+    Raises:
+        MissingDataError: a data set is not there.
+        SettingError: the folder has a split of other images.
+    """
+    datalists = {part.name: _datalist(part, data, folder) for part in grid.parts}
+    digests = {name: datalist_digest(load_datalist(file)) for name, file in datalists.items()}
+    return [
+        Task(
+            Training(part.name, name, grid.baselines(part).get(name, ""), seed, _digest(cell, digests[part.name])),
+            part,
+            cell,
+            datalists[part.name],
+            folder / part.name / cell.folder_name / f"seed{seed}",
+        )
+        for seed in grid.seeds
+        for part in grid.parts
+        for name, cell in grid.cells(part).items()
+    ]
+
+
+def run_tasks(tasks: Sequence[Task], store: Store) -> list[str]:
+    """Do all trainings that are not finished, and go on with what was interrupted.
+
+    Returns:
+        What went wrong, a sentence for each training that could not be done.
+    """
+    finished = {each.training for each in store.finished()}
+    waiting = [task for task in tasks if task.training not in finished]
+    logger.info("%d trainings, %d of them finished.", len(tasks), len(tasks) - len(waiting))
+    failures = []
+    for task, left in _with_time_left(waiting):
+        training = task.training
+        name = f"{training.part}, {training.cell}, seed {training.seed}"
+        logger.info("\n%s (%s)", name, left)
+        try:
+            _train(task, store)
+        except MaskSupError as error:
+            failures.append(f"{name}: {error}")
+            logger.error("Error: %s", error)
+    return failures
+
+
+def _datalist(part: Part, data: Path, folder: Path) -> Path:
+    """The split of a part, which stays as it was first made."""
+    file = folder / part.name / "datalist.json"
+    sources = [data / each for each in part.folders]
+    if missing := [source for source in sources if not source.exists()]:
+        raise MissingDataError(f"There is no data set {missing[0]}; give the folder that it is in by --data.")
+    lists = load_datalist(sources, _SHARE, _SPLIT_SEED)
+    kept = {name: lists[name] for name in ("training", "validation")}
+    if not file.exists():
+        save_datalist(kept, file)
+    elif load_datalist(file) != kept:
+        raise SettingError(f"{file} was made from other images than {data} now has; name a new folder.")
+    return Path(os.path.abspath(file))
+
+
+def _digest(cell: Cell, data: str) -> str:
+    return hashlib.sha256(f"{json.dumps(cell.settings, sort_keys=True)} {data}".encode()).hexdigest()[:16]
+
+
+def _with_time_left(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
+    """Tasks, each with how many there are and how long they take if they take as long as those before."""
+    started = time.monotonic()
+    for number, task in enumerate(tasks):
+        hours = (time.monotonic() - started) / max(number, 1) * (len(tasks) - number) / 3600
+        yield task, f"{number + 1} of {len(tasks)}" + (f", about {hours:.1f} h left" if number else "")
+
+
+def _train(task: Task, store: Store) -> None:
+    write_cell(task.folder, task.part, task.cell, task.training.seed, task.datalist)
+    done, epochs = progress(task.folder)
+    if done < epochs:
+        fit(task.folder, resume=done > 0, **store.tracking(task.training))
+    passport = read_passport(task.folder / "models" / "model.pt")
+    assert passport is not None
+    store.keep(passport["run_id"], measure_cell(task.folder))

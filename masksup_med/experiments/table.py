@@ -1,0 +1,130 @@
+"""What the trainings of a grid have reached: means over images and seeds, and differences from the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksup_med.errors import DataError
+from masksup_med.evaluate.hiding import HIDINGS, RATIOS
+from masksup_med.evaluate.paired import difference, resampled_means
+from masksup_med.evaluate.results import RESAMPLES
+from masksup_med.experiments.store import Finished
+from masksup_med.metrics.statistics import Bootstrap, holm, interval
+
+__all__ = ["FIGURES", "Line", "Table", "tables"]
+
+FIGURES = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "patch 0.3": "IoU, 30 % hidden in patches",
+    "patch 0.6": "IoU, 60 % hidden in patches",
+    "scribble 0.6": "IoU, 60 % hidden under scribbles",
+}
+
+
+class Line(NamedTuple):
+    """A cell of a grid, over all its seeds."""
+
+    cell: str
+    baseline: str
+    seeds: int
+    steps: int  # of the optimiser
+    passes: int  # images that went through the network and back, both views counted
+    minutes: float  # of a training, on average
+    figures: dict[str, dict[str, Any]]  # value, interval, seed_sd, and difference, with interval and p, by figure
+    curves: dict[str, list[float]]  # mean IoU by hidden share, by kind of hiding
+
+
+class Table(NamedTuple):
+    """A data set's cells."""
+
+    part: str
+    images: int
+    groups: int
+    lines: list[Line]
+
+
+def tables(finished: Sequence[Finished], seed: int = 0) -> list[Table]:
+    """Sum up trainings, data set by data set.
+
+    Intervals come from resampling groups of images, the same for all cells, and seeds, each cell's own. Wilcoxon's test
+    takes one difference for each group, the mean over its images and the seeds; p-values are corrected by Holm, for
+    each figure over all cells of a data set.
+
+    Args:
+        finished: trainings that were measured.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: trainings of one data set were measured on different images.
+    """
+    parts = dict.fromkeys(each.training.part for each in finished)
+    return [_table(part, [each for each in finished if each.training.part == part], seed) for part in parts]
+
+
+def _table(part: str, finished: Sequence[Finished], seed: int) -> Table:
+    cells: dict[str, list[Finished]] = {}
+    for each in finished:
+        cells.setdefault(each.training.cell, []).append(each)
+    images = list(finished[0].rows)
+    if any(list(each.rows) != images for each in finished):
+        raise DataError(f"The trainings of {part} were measured on different images; name a new folder for some.")
+    groups = [row["group"] for row in finished[0].rows.values()]
+    bootstrap = Bootstrap(groups, RESAMPLES, seed)
+    draws = np.random.default_rng([seed, 1])
+    values = {(cell, name): _values(cells[cell], name) for cell in cells for name in FIGURES}
+    means = {key: resampled_means(each, bootstrap, draws) for key, each in values.items()}
+    figures = {
+        cell: {name: _figure(values[cell, name], means[cell, name], bootstrap.groups) for name in FIGURES}
+        for cell in cells
+    }
+    baselines = {cell: runs[0].training.baseline for cell, runs in cells.items()}
+    for name in FIGURES:
+        compared = {cell: base for cell, base in baselines.items() if base in cells}
+        differences = {
+            cell: difference(values[base, name], values[cell, name], (means[base, name], means[cell, name]), groups)
+            for cell, base in compared.items()
+        }
+        corrected = holm([each.p for each in differences.values()])
+        for (cell, found), p in zip(differences.items(), corrected, strict=True):
+            figures[cell][name] |= {"difference": found.mean, "bounds": found.interval, "p": p}
+    lines = [_line(cell, runs, figures[cell]) for cell, runs in cells.items()]
+    return Table(part, len(images), bootstrap.groups, lines)
+
+
+def _values(runs: Sequence[Finished], name: str) -> NDArray[np.float64]:
+    """A figure of every image and seed, shape (images, seeds)."""
+    return np.array([[float(row[name]) for row in run.rows.values()] for run in runs]).T
+
+
+def _figure(values: NDArray[np.float64], means: NDArray[np.float64], groups: int) -> dict[str, Any]:
+    of_seeds = values.mean(axis=0)
+    return {
+        "value": float(values.mean()),
+        "interval": interval(means) if groups > 1 else None,
+        "seed_sd": float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None,
+    }
+
+
+def _line(cell: str, runs: Sequence[Finished], figures: dict[str, dict[str, Any]]) -> Line:
+    params = runs[0].params
+    epochs, batch, images = (int(params[key]) for key in ("max_epochs", "batch_size", "datalist/training"))
+    views = 2 if any(float(params[f"{term}_weight"]) for term in ("context", "similarity")) else 1
+    return Line(
+        cell,
+        runs[0].training.baseline,
+        len(runs),
+        epochs * -(-images // batch),
+        epochs * images * views,
+        float(np.mean([run.minutes for run in runs])),
+        figures,
+        {kind: _curve(runs, kind) for kind in HIDINGS},
+    )
+
+
+def _curve(runs: Sequence[Finished], kind: str) -> list[float]:
+    return [float(_values(runs, f"{kind} {ratio}").mean()) for ratio in RATIOS]
