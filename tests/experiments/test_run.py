@@ -4,7 +4,6 @@ import csv
 import os
 import shutil
 import signal
-import traceback
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from masksup_med.errors import DataError
 from masksup_med.experiments import run
 from masksup_med.experiments.grid import read_grid
 from masksup_med.experiments.store import Store
+from tests.forked import exit_code_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CELLS = [("baseline", 0), ("masksup", 0), ("baseline", 1), ("masksup", 1)]
@@ -101,20 +101,12 @@ def killed_at(step):
 
 def test_killed_half_way_and_resumed(experiment, whole, tmp_path):
     folder, said = tmp_path / "mine", tmp_path / "said"
-    child = os.fork()
-    if child == 0:
-        try:
-            with open(said, "w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            torch.set_num_threads(1)  # torch's pool of threads is not there in a fork
-            PrepareViews.__call__ = killed_at(7)  # two steps an epoch: in the second epoch of the second training
-            experiment(folder)
-        except BaseException:
-            said.write_text(traceback.format_exc())
-        finally:
-            os._exit(1)  # it was to be killed before
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, said.read_text()
+
+    def part_of_it():
+        PrepareViews.__call__ = killed_at(7)  # two steps an epoch: in the second epoch of the second training
+        experiment(folder)
+
+    assert exit_code_of(part_of_it, said) == -signal.SIGKILL, said.read_text()
     assert len(weights(folder)) == 1
     assert experiment(folder, "--resume") == 0
     resumed, undisturbed = weights(folder), weights(whole)

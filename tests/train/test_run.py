@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from masksup_med.cli import main
 from masksup_med.engines import PrepareViews
 from masksup_med.errors import DataError, SettingError
 from masksup_med.train import run, workflow
+from tests.forked import exit_code_of
 from tests.train.made import data_set, squares, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -85,20 +85,12 @@ def test_interrupted(step, epoch, folders, undisturbed, tmp_path, monkeypatch, c
 
 def test_killed(folders, undisturbed, tmp_path):
     said = tmp_path / "said"
-    child = os.fork()
-    if child == 0:
-        try:
-            with open(said, "w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            torch.set_num_threads(1)  # Torch's pool of threads is not there in a fork
-            PrepareViews.__call__ = at_step(2 * STEPS, functools.partial(os.kill, os.getpid(), signal.SIGKILL))
-            begin(folders, tmp_path / "mine")
-        except BaseException:
-            said.write_text(traceback.format_exc())
-        finally:
-            os._exit(1)  # it was to be killed before
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, said.read_text()
+
+    def training():
+        PrepareViews.__call__ = at_step(2 * STEPS, functools.partial(os.kill, os.getpid(), signal.SIGKILL))
+        begin(folders, tmp_path / "mine")
+
+    assert exit_code_of(training, said) == -signal.SIGKILL, said.read_text()
     assert torch.load(tmp_path / "mine" / "eval" / "checkpoint.pt")["epoch"] == 2
     assert begin(folders, tmp_path / "mine", "--resume") == 0
     same_training(tmp_path / "mine", undisturbed)
