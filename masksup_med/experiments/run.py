@@ -17,7 +17,7 @@ from masksup_med.experiments.cell import measure_cell, write_cell
 from masksup_med.experiments.grid import Cell, Grid, Part
 from masksup_med.experiments.store import Store, Training
 from masksup_med.handlers.provenance import read_passport
-from masksup_med.train.workflow import fit, progress
+from masksup_med.train.workflow import CHECKPOINT, fit, progress
 
 __all__ = ["Task", "plan", "run_tasks"]
 
@@ -123,3 +123,4 @@ def _train(task: Task, store: Store) -> None:
     passport = read_passport(task.folder / "models" / "model.pt")
     assert passport is not None
     store.keep(passport["run_id"], measure_cell(task.folder))
+    (task.folder / CHECKPOINT).unlink()  # three times as large as the weights

@@ -16,10 +16,10 @@ from masksup_med.bundle.bundle import without_plugin_advice
 from masksup_med.errors import MaskSupError
 from masksup_med.networks.weights import read_state
 
-__all__ = ["fit", "progress", "reports"]
+__all__ = ["CHECKPOINT", "fit", "progress", "reports"]
 
 _MONAI = "monai.bundle.workflows"
-_CHECKPOINT = Path("eval", "checkpoint.pt")
+CHECKPOINT = Path("eval", "checkpoint.pt")
 
 
 def fit(folder: Path, resume: bool, **settings: Any) -> None:
@@ -57,7 +57,7 @@ def fit(folder: Path, resume: bool, **settings: Any) -> None:
 
 def progress(folder: Path) -> tuple[int, int]:
     """How many epochs of a training are done, and how many there are."""
-    file, config = folder / _CHECKPOINT, ConfigParser.load_config_file(folder / "configs" / "train.yaml")
+    file, config = folder / CHECKPOINT, ConfigParser.load_config_file(folder / "configs" / "train.yaml")
     return int(read_state(file)["epoch"]) if file.is_file() else 0, int(config["max_epochs"])
 
 

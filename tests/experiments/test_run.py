@@ -85,6 +85,7 @@ def test_paradigms_differ_and_share_one_split(whole):
     assert not any(torch.equal(first, other) for other in others)
     lists = {path.read_text() for path in whole.glob("phantoms/*/*/eval/datalist.json")}
     assert len(lists) == 1
+    assert not list(whole.rglob("checkpoint.pt"))
 
 
 def killed_at(step):
