@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from ignite.metrics import Average
 from monai.engines import PrepareBatchExtraInput, SupervisedTrainer, default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from masksup_med.errors import SettingError
 from masksup_med.losses import MaskSupLoss
 
 __all__ = ["MaskSupTrainer"]
@@ -36,7 +39,12 @@ class MaskSupTrainer(SupervisedTrainer):
             one after the other, as in the paper. One pass is faster, and needs the memory of both either way;
             batch norm then computes its statistics over both views together instead of over each by itself, and
             updates its running statistics once instead of twice. Networks without batch norm see no difference.
+        whole_statistics: whether batch norm keeps running statistics, which inference uses, of whole images only. The
+            views must go through the network one after the other.
         kwargs: as for :class:`monai.engines.SupervisedTrainer`.
+
+    Raises:
+        SettingError: ``whole_statistics`` with ``joint_forward``.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class MaskSupTrainer(SupervisedTrainer):
         optimizer: torch.optim.Optimizer,
         loss_function: MaskSupLoss,
         joint_forward: bool = False,
+        whole_statistics: bool = False,
         inferer: Inferer | None = None,
         prepare_batch: Callable | None = None,
         train_handlers: Sequence | None = None,
@@ -56,7 +65,12 @@ class MaskSupTrainer(SupervisedTrainer):
         if prepare_batch is None:
             two_views = loss_function.uses_masked_view
             prepare_batch = PrepareBatchExtraInput("image_masked") if two_views else default_prepare_batch
+        if joint_forward and whole_statistics:
+            raise SettingError(
+                "whole_statistics needs views that go apart through the network; set joint_forward false."
+            )
         self.joint_forward = joint_forward
+        self.whole_statistics = whole_statistics
         self._one_view = SimpleInferer() if inferer is None else inferer
         self._terms = loss_function
         # The iteration of SupervisedTrainer calls an inferer, then a loss; both views pass through these two.
@@ -94,7 +108,8 @@ class MaskSupTrainer(SupervisedTrainer):
             pred, pred_masked = _halves(both)
         else:
             pred = self._one_view(inputs, network, *args)
-            pred_masked = self._one_view(image_masked, network, *args)
+            with _kept_statistics(network) if self.whole_statistics else nullcontext():
+                pred_masked = self._one_view(image_masked, network, *args)
         self.state.output["pred_masked"] = pred_masked
         return pred
 
@@ -103,6 +118,20 @@ class MaskSupTrainer(SupervisedTrainer):
         for name in _TERMS:
             self.state.output[f"loss_{name}"] = getattr(terms, name).detach()
         return terms.total
+
+
+@contextmanager
+def _kept_statistics(network: torch.nn.Module) -> Iterator[None]:
+    """Leave the running statistics of batch norms as they are."""
+    norms = [each for each in network.modules() if isinstance(each, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _value_of(name: str) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -82,9 +83,9 @@ def run_tasks(tasks: Sequence[Task], store: Store) -> list[str]:
         logger.info("\n%s (%s)", name, left)
         try:
             _train(task, store)
-        except MaskSupError as error:
-            failures.append(f"{name}: {error}")
-            logger.error("Error: %s", error)
+        except Exception as error:  # of a network that does not fit, say; the other trainings may do
+            failures.append(f"{name}: {_told(error, task.folder)}")
+            logger.error("Error: %s", failures[-1])
     return failures
 
 
@@ -101,6 +102,18 @@ def _datalist(part: Part, data: Path, folder: Path) -> Path:
     elif load_datalist(file) != kept:
         raise SettingError(f"{file} was made from other images than {data} now has; name a new folder.")
     return Path(os.path.abspath(file))
+
+
+def _told(error: Exception, folder: Path) -> str:
+    """An error in a sentence; what is not the user's own is kept with all its causes beside the folder."""
+    if own := MaskSupError.among(error):
+        return str(own)
+    file = folder.with_name(f"{folder.name}-error.txt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    while error.__cause__ is not None:
+        error = error.__cause__  # type: ignore[assignment]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (see {file})"
 
 
 def _digest(cell: Cell, data: str) -> str:

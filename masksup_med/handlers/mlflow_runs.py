@@ -23,8 +23,9 @@ _LOADED = time.time()
 
 
 def silence_mlflow() -> None:
-    """Switch off MLflow's telemetry, unless the environment asks for it, and the noise of a new database."""
+    """Switch off MLflow's telemetry and bars, unless the environment asks for them, and the noise of a new database."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("DO_NOT_TRACK", os.environ["MLFLOW_DISABLE_TELEMETRY"])
     set_telemetry_client()  # MONAI has imported mlflow long before; this makes it read the environment again
     for name in ("alembic", "mlflow.store.db.utils"):

@@ -9,6 +9,7 @@ from monai.utils import set_determinism
 from torch import nn
 
 from masksup_med.engines import MaskSupTrainer
+from masksup_med.errors import SettingError
 from masksup_med.losses import MaskSupLoss
 
 
@@ -82,6 +83,25 @@ def test_batch_norm_sees_both_views_at_once_only_in_a_joint_forward():
     trainer(joint, joint_forward=True).run()
     assert apart.layers[1].num_batches_tracked.item() == 4
     assert joint.layers[1].num_batches_tracked.item() == 2
+
+
+def test_batch_norm_may_keep_statistics_of_whole_images_only():
+    network, reference = tiny(norm=nn.BatchNorm2d(4)), tiny(norm=nn.BatchNorm2d(4))
+    trainer(network, lr=0.0, whole_statistics=True).run()
+    for batch in batches():
+        reference(batch["image"])
+    norms = network.layers[1], reference.layers[1]
+    torch.testing.assert_close(norms[0].running_mean, norms[1].running_mean)
+    torch.testing.assert_close(norms[0].running_var, norms[1].running_var)
+    assert norms[0].momentum == norms[1].momentum == 0.1
+    both = tiny(norm=nn.BatchNorm2d(4))
+    trainer(both, lr=0.0).run()
+    assert not torch.allclose(both.layers[1].running_mean, norms[1].running_mean)
+
+
+def test_whole_statistics_need_views_apart():
+    with pytest.raises(SettingError, match="set joint_forward false"):
+        trainer(tiny(), joint_forward=True, whole_statistics=True)
 
 
 def test_baseline_runs_the_network_once_and_needs_no_masked_view():

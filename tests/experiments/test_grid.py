@@ -71,7 +71,7 @@ def test_settings_may_stand_on_an_axis(tmp_path):
     assert cells["some"].folder_name == "some" and grid.baselines(grid.parts[0]) == {"some": "none", "one": "none"}
 
 
-@pytest.mark.parametrize("name", ["paper_table", "masking", "alphas", "networks", "occlusion", "few_labels"])
+@pytest.mark.parametrize("name", ["paper_table", "masking", "alphas", "networks", "norms", "occlusion", "few_labels"])
 def test_grids_that_come_with_the_package(name):
     grid = read_grid(overlays() / "experiments" / f"{name}.yaml")
     for part in grid.parts:

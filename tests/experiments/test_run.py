@@ -170,10 +170,15 @@ def test_one_failure_does_not_end_the_others(grid, experiment, tmp_path, monkeyp
         done.append(task.training.cell)
         if len(done) == 2:
             raise DataError("It is so.")
+        if len(done) == 3:
+            raise RuntimeError("Failed to make it") from ValueError("8 groups\nof 1 channel")
 
     monkeypatch.setattr(run, "_train", train)
     assert experiment(tmp_path / "mine") == 3
-    assert len(done) == 4 and "Error: It is so." in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert len(done) == 4 and "seed 0: It is so.\n" in err
+    (kept,) = (tmp_path / "mine").rglob("*-error.txt")
+    assert f"ValueError: 8 groups of 1 channel (see {kept})" in err and "Failed to make it" in kept.read_text()
     assert trainings(tmp_path / "mine")[0][0].info.status == "FAILED"
 
 
