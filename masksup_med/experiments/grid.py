@@ -8,6 +8,7 @@ A grid is a YAML file::
         folders: glas/train       # data sets, below the folder that --data names
         bundle: gland_masksup     # a bundle's name, or its folder
         settings: {max_epochs: 200}
+        folds: 3                  # each third is held out by every third seed; without, all seeds share one split
     axes:                         # every value of one with every value of the others
       paradigm: [baseline, masksup]                  # overlays, configs/paradigm/baseline.yaml
       weight: {half: {context_weight: 0.5}, one: {}} # or settings with a name
@@ -47,6 +48,7 @@ class Part(NamedTuple):
     folders: tuple[str, ...]  # below the folder of data sets
     bundle: Path
     settings: Settings
+    folds: int  # 1 for one split that all seeds share
 
 
 class Cell(NamedTuple):
@@ -144,12 +146,12 @@ def _mapping(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]
 
 
 def _part(path: Path, name: str, given: Any) -> Part:
-    needed, known = {"folders", "bundle"}, {"folders", "bundle", "settings"}
+    needed, known = {"folders", "bundle"}, {"folders", "bundle", "settings", "folds"}
     if not _NAME.fullmatch(name) or not isinstance(given, dict) or not needed <= given.keys() <= known:
         raise SettingError(f"{path} has the data {name!r}; give it a plain name, and say its folders and bundle.")
     folders = [given["folders"]] if isinstance(given["folders"], str) else given["folders"]
     bundle = find_bundle(given["bundle"]).resolve()
-    return Part(name, tuple(map(str, folders)), bundle, _mapping(path, given, "settings"))
+    return Part(name, tuple(map(str, folders)), bundle, _mapping(path, given, "settings"), given.get("folds", 1))
 
 
 def _values(path: Path, axis: str, given: Any) -> dict[str, Settings]:
@@ -174,6 +176,11 @@ def _check(path: Path, grid: Grid) -> None:
         if value not in grid.axes.get(axis, {}):
             raise SettingError(f"{path} has the baseline {axis}: {value}, which is on no axis; correct it.")
     for part in grid.parts:
+        if not isinstance(part.folds, int) or part.folds < 1 or len(seeds) % part.folds:
+            raise SettingError(
+                f"{path} has {len(seeds)} seeds for folds: {part.folds!r} of {part.name}; give as many seeds as folds, "
+                "or twice as many and so on, so that each fold is held out as often."
+            )
         if grid.equal_compute and "max_epochs" not in grid.settings | part.settings:
             raise SettingError(
                 f"{path} wants equal compute; say how long training is, as in settings: max_epochs: 100."

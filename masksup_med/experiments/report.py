@@ -65,7 +65,10 @@ def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned
         "planned": planned,
         "hours": sum(each.minutes for each in finished) / 60,
         "versions": {name: tags[name] for name in ("masksup-med", "monai", "torch")},
-        "data": {each.training.part: each.params["datalist_sha256"] for each in finished},
+        "data": {
+            part: sorted({each.params["datalist_sha256"][:16] for each in finished if each.training.part == part})
+            for part in dict.fromkeys(each.training.part for each in finished)
+        },
         "settings": {"resamples": RESAMPLES, "confidence": f"{CONFIDENCE:.0%}".replace("%", " %"), "level": _LEVEL},
     }
     environment = Environment(

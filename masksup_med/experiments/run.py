@@ -12,8 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from masksup_med.data.datalist import datalist_digest, load_datalist, save_datalist
-from masksup_med.errors import MaskSupError, MissingDataError, SettingError
+from sklearn.model_selection import GroupKFold
+
+from masksup_med.data.datalist import Datalist, datalist_digest, load_datalist, save_datalist
+from masksup_med.data.splits import Item
+from masksup_med.errors import DataError, MaskSupError, MissingDataError, SettingError
 from masksup_med.experiments.cell import measure_cell, write_cell
 from masksup_med.experiments.grid import Cell, Grid, Part
 from masksup_med.experiments.store import Store, Training
@@ -24,7 +27,7 @@ __all__ = ["Task", "plan", "run_tasks"]
 
 logger = logging.getLogger("masksup_med")
 
-_SPLIT_SEED, _SHARE = 0, 0.2  # all trainings of a data set share one split
+_SPLIT_SEED, _SHARE = 0, 0.2  # of the split that all trainings share where there are no folds
 
 
 class Task(NamedTuple):
@@ -40,7 +43,7 @@ class Task(NamedTuple):
 def plan(grid: Grid, data: Path, folder: Path) -> list[Task]:
     """All trainings of a grid: every cell with the first seed, then with the next, so that all can be compared soon.
 
-    Writes the split of each data set, which all trainings on it share.
+    Writes the splits of each data set: one that all trainings on it share, or one for each fold.
 
     Args:
         grid: what to train.
@@ -50,19 +53,21 @@ def plan(grid: Grid, data: Path, folder: Path) -> list[Task]:
     Raises:
         MissingDataError: a data set is not there.
         SettingError: the folder has a split of other images.
+        DataError: a data set has fewer groups than folds.
     """
-    datalists = {part.name: _datalist(part, data, folder) for part in grid.parts}
-    digests = {name: datalist_digest(load_datalist(file)) for name, file in datalists.items()}
+    splits = {part.name: _splits(part, data, folder) for part in grid.parts}
+    digests = {file: datalist_digest(load_datalist(file)) for files in splits.values() for file in files}
     return [
         Task(
-            Training(part.name, name, grid.baselines(part).get(name, ""), seed, _digest(cell, digests[part.name])),
+            Training(part.name, name, grid.baselines(part).get(name, ""), seed, _digest(cell, digests[split])),
             part,
             cell,
-            datalists[part.name],
+            split,
             folder / part.name / cell.folder_name / f"seed{seed}",
         )
-        for seed in grid.seeds
+        for number, seed in enumerate(grid.seeds)
         for part in grid.parts
+        for split in [splits[part.name][number % part.folds]]
         for name, cell in grid.cells(part).items()
     ]
 
@@ -89,19 +94,33 @@ def run_tasks(tasks: Sequence[Task], store: Store) -> list[str]:
     return failures
 
 
-def _datalist(part: Part, data: Path, folder: Path) -> Path:
-    """The split of a part, which stays as it was first made."""
-    file = folder / part.name / "datalist.json"
+def _splits(part: Part, data: Path, folder: Path) -> list[Path]:
+    """The splits of a part, which stay as they were first made."""
     sources = [data / each for each in part.folders]
     if missing := [source for source in sources if not source.exists()]:
         raise MissingDataError(f"There is no data set {missing[0]}; give the folder that it is in by --data.")
     lists = load_datalist(sources, _SHARE, _SPLIT_SEED)
-    kept = {name: lists[name] for name in ("training", "validation")}
-    if not file.exists():
-        save_datalist(kept, file)
-    elif load_datalist(file) != kept:
-        raise SettingError(f"{file} was made from other images than {data} now has; name a new folder.")
-    return Path(os.path.abspath(file))
+    splits = [{name: lists[name] for name in ("training", "validation")}]
+    if part.folds > 1:
+        splits = _folds([*lists["training"], *lists["validation"]], part)
+    files = [Path(os.path.abspath(folder / part.name / f"split{number}.json")) for number in range(len(splits))]
+    for file, split in zip(files, splits, strict=True):
+        if not file.exists():
+            save_datalist(split, file)
+        elif load_datalist(file) != split:
+            raise SettingError(f"{file} was made from other images than {data} now has; name a new folder.")
+    return files
+
+
+def _folds(items: Sequence[Item], part: Part) -> list[Datalist]:
+    """Splits that hold out each group once, in folds of about as many images."""
+    groups = [item["group"] for item in items]
+    if len(set(groups)) < part.folds:
+        raise DataError(f"{part.name} has {len(set(groups))} groups for {part.folds} folds; ask for fewer.")
+    return [
+        {"training": [items[index] for index in training], "validation": [items[index] for index in held_out]}
+        for training, held_out in GroupKFold(part.folds).split(items, groups=groups)
+    ]
 
 
 def _told(error: Exception, folder: Path) -> str:

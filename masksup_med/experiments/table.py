@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,12 +27,15 @@ FIGURES = {
 }
 
 
+Rows = dict[str, dict[str, str]]  # figures by image
+
+
 class Line(NamedTuple):
     """A cell of a grid, over all its seeds."""
 
     cell: str
     baseline: str
-    seeds: int
+    seeds: int  # trainings
     steps: int  # of the optimiser
     passes: int  # images that went through the network and back, both views counted
     minutes: float  # of a training, on average
@@ -51,6 +55,9 @@ class Table(NamedTuple):
 def tables(finished: Sequence[Finished], seed: int = 0) -> list[Table]:
     """Sum up trainings, data set by data set.
 
+    Trainings of a cell that were measured on different images, because each held out another fold, are put together: a
+    figure then stands for all folds, each image measured by a network that was trained without its group.
+
     Intervals come from resampling groups of images, the same for all cells, and seeds, each cell's own. Wilcoxon's test
     takes one difference for each group, the mean over its images and the seeds; p-values are corrected by Holm, for
     each figure over all cells of a data set.
@@ -60,7 +67,7 @@ def tables(finished: Sequence[Finished], seed: int = 0) -> list[Table]:
         seed: of the bootstrap.
 
     Raises:
-        DataError: trainings of one data set were measured on different images.
+        DataError: cells of one data set were measured on different images.
     """
     parts = dict.fromkeys(each.training.part for each in finished)
     return [_table(part, [each for each in finished if each.training.part == part], seed) for part in parts]
@@ -68,15 +75,16 @@ def tables(finished: Sequence[Finished], seed: int = 0) -> list[Table]:
 
 def _table(part: str, finished: Sequence[Finished], seed: int) -> Table:
     cells: dict[str, list[Finished]] = {}
-    for each in finished:
+    for each in _comparable(finished):
         cells.setdefault(each.training.cell, []).append(each)
-    images = list(finished[0].rows)
-    if any(list(each.rows) != images for each in finished):
+    columns = {cell: _columns(runs) for cell, runs in cells.items()}
+    rows = next(iter(columns.values()))[0]
+    if any(each.keys() != rows.keys() for several in columns.values() for each in several):
         raise DataError(f"The trainings of {part} were measured on different images; name a new folder for some.")
-    groups = [row["group"] for row in finished[0].rows.values()]
+    groups = [row["group"] for row in rows.values()]
     bootstrap = Bootstrap(groups, RESAMPLES, seed)
     draws = np.random.default_rng([seed, 1])
-    values = {(cell, name): _values(cells[cell], name) for cell in cells for name in FIGURES}
+    values = {(cell, name): _values(columns[cell], name) for cell in cells for name in FIGURES}
     means = {key: resampled_means(each, bootstrap, draws) for key, each in values.items()}
     figures = {
         cell: {name: _figure(values[cell, name], means[cell, name], bootstrap.groups) for name in FIGURES}
@@ -92,13 +100,36 @@ def _table(part: str, finished: Sequence[Finished], seed: int) -> Table:
         corrected = holm([each.p for each in differences.values()])
         for (cell, found), p in zip(differences.items(), corrected, strict=True):
             figures[cell][name] |= {"difference": found.mean, "bounds": found.interval, "p": p}
-    lines = [_line(cell, runs, figures[cell]) for cell, runs in cells.items()]
-    return Table(part, len(images), bootstrap.groups, lines)
+    lines = [_line(cell, runs, figures[cell], columns[cell]) for cell, runs in cells.items()]
+    return Table(part, len(rows), bootstrap.groups, lines)
 
 
-def _values(runs: Sequence[Finished], name: str) -> NDArray[np.float64]:
+def _comparable(finished: Sequence[Finished]) -> list[Finished]:
+    """Of a grid under way with folds, the folds that most cells have done, and the cells that have done them all."""
+    if len({frozenset(each.rows) for each in finished}) == 1:
+        return list(finished)
+    cells = Counter(each.training.seed for each in finished)
+    seeds = {seed for seed, count in cells.items() if count == max(cells.values())}
+    kept = [each for each in finished if each.training.seed in seeds]
+    whole = Counter(each.training.cell for each in kept)
+    return [each for each in kept if whole[each.training.cell] == len(seeds)]
+
+
+def _columns(runs: Sequence[Finished]) -> list[Rows]:
+    """The rows of each run, or of all folds together, in the order of the images; what is not whole is left out."""
+    columns: list[Rows] = []
+    for run in sorted(runs, key=lambda run: run.training.seed):
+        column = next((each for each in columns if not each.keys() & run.rows.keys()), None)
+        if column is None:
+            columns.append(dict(run.rows))
+        else:
+            column.update(run.rows)
+    return [dict(sorted(column.items())) for column in columns if len(column) == len(columns[0])]
+
+
+def _values(columns: Sequence[Rows], name: str) -> NDArray[np.float64]:
     """A figure of every image and seed, shape (images, seeds)."""
-    return np.array([[float(row[name]) for row in run.rows.values()] for run in runs]).T
+    return np.array([[float(row[name]) for row in column.values()] for column in columns]).T
 
 
 def _figure(values: NDArray[np.float64], means: NDArray[np.float64], groups: int) -> dict[str, Any]:
@@ -110,7 +141,7 @@ def _figure(values: NDArray[np.float64], means: NDArray[np.float64], groups: int
     }
 
 
-def _line(cell: str, runs: Sequence[Finished], figures: dict[str, dict[str, Any]]) -> Line:
+def _line(cell: str, runs: Sequence[Finished], figures: dict[str, dict[str, Any]], columns: Sequence[Rows]) -> Line:
     params = runs[0].params
     epochs, batch, images = (int(params[key]) for key in ("max_epochs", "batch_size", "datalist/training"))
     views = 2 if any(float(params[f"{term}_weight"]) for term in ("context", "similarity")) else 1
@@ -122,9 +153,9 @@ def _line(cell: str, runs: Sequence[Finished], figures: dict[str, dict[str, Any]
         epochs * images * views,
         float(np.mean([run.minutes for run in runs])),
         figures,
-        {kind: _curve(runs, kind) for kind in HIDINGS},
+        {kind: _curve(columns, kind) for kind in HIDINGS},
     )
 
 
-def _curve(runs: Sequence[Finished], kind: str) -> list[float]:
-    return [float(_values(runs, f"{kind} {ratio}").mean()) for ratio in RATIOS]
+def _curve(columns: Sequence[Rows], kind: str) -> list[float]:
+    return [float(_values(columns, f"{kind} {ratio}").mean()) for ratio in RATIOS]
