@@ -50,8 +50,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--paradigm",
         default="masksup",
-        choices=("masksup", "context", "baseline"),
-        help="baseline: without hiding; context: without agreement of the views (default: %(default)s)",
+        choices=("masksup", "context", "baseline", "mae"),
+        help="baseline: without hiding; context: without agreement of the views; mae: baseline, after as many epochs "
+        "without labels as a masked autoencoder (default: %(default)s)",
     )
     parser.add_argument("--network", metavar="NAME", help="see `masksup networks` (default: a residual U-Net)")
     parser.add_argument(

@@ -11,7 +11,7 @@ from masksup_med.data.layouts import list_pairs
 from masksup_med.data.splits import split_by_group
 
 if TYPE_CHECKING:
-    from masksup_med.data.images import AtomicPILWriter, list_images
+    from masksup_med.data.images import AtomicPILWriter, list_images, training_images
     from masksup_med.data.readers import ClassFileReader, ImageFileReader, LabelFileReader
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "read_label",
     "save_datalist",
     "split_by_group",
+    "training_images",
 ]
 
 for _name in ("tifffile", "nibabel.global"):  # what they log may quote a file, and is in the error if it matters
@@ -44,7 +45,7 @@ def __getattr__(name: str) -> Any:
         from masksup_med.data import readers
 
         return getattr(readers, name)
-    if name in ("AtomicPILWriter", "list_images"):
+    if name in ("AtomicPILWriter", "list_images", "training_images"):
         from masksup_med.data import images
 
         return getattr(images, name)

@@ -21,7 +21,7 @@ from masksup_med.outputs.atomic import atomic_folder
 
 __all__ = ["measure_cell", "write_cell"]
 
-_TRAIN, _INFERENCE = Path("configs", "train.yaml"), Path("configs", "inference.yaml")
+_TRAIN, *_OTHERS = (Path("configs", f"{name}.yaml") for name in ("train", "pretrain", "inference"))
 
 
 def write_cell(folder: Path, part: Part, cell: Cell, seed: int, datalist: Path) -> None:
@@ -41,7 +41,7 @@ def write_cell(folder: Path, part: Part, cell: Cell, seed: int, datalist: Path) 
         SettingError: the bundle is there with other settings, or lacks one that the grid changes.
     """
     settings = {"dataset_dir": str(datalist), "val_interval": "@max_epochs", **cell.settings, "seed": seed}
-    texts = {file: _edited(part.bundle / file, settings) for file in (_TRAIN, _INFERENCE)}
+    texts = {file: _edited(part.bundle / file, settings) for file in (_TRAIN, *_OTHERS)}
     if folder.exists():
         if any((folder / file).read_text(encoding="utf-8") != text for file, text in texts.items()):
             raise SettingError(
@@ -73,11 +73,11 @@ def measure_cell(folder: Path) -> list[dict[str, Any]]:
 
 
 def _edited(file: Path, settings: dict[str, Any]) -> str:
-    """A config with those of the settings that it has; that of the training has all."""
+    """A config with those of the settings that are its own; that of the training has all but pre-training's."""
     text = file.read_text(encoding="utf-8")
     there = yaml.safe_load(text)
     if file.name == _TRAIN.name:
-        return with_settings(text, settings)
+        return with_settings(text, {key: value for key, value in settings.items() if not key.startswith("pretrain")})
     own = {key: value for key, value in settings.items() if key.partition("#")[0] in there and key != "dataset_dir"}
     return with_settings(text, own)
 

@@ -21,7 +21,7 @@ from masksup_med.experiments.cell import measure_cell, write_cell
 from masksup_med.experiments.grid import Cell, Grid, Part
 from masksup_med.experiments.store import Store, Training
 from masksup_med.handlers.provenance import read_passport
-from masksup_med.train.workflow import CHECKPOINT, fit, progress
+from masksup_med.train.workflow import fit, stages
 
 __all__ = ["Task", "plan", "run_tasks"]
 
@@ -149,10 +149,16 @@ def _with_time_left(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
 
 def _train(task: Task, store: Store) -> None:
     write_cell(task.folder, task.part, task.cell, task.training.seed, task.datalist)
-    done, epochs = progress(task.folder)
-    if done < epochs:
-        fit(task.folder, resume=done > 0, **store.tracking(task.training))
-    passport = read_passport(task.folder / "models" / "model.pt")
+    parts = stages(task.folder)
+    begun = any((task.folder / stage.checkpoint).is_file() for stage in parts)
+    fit(task.folder, resume=begun, **store.tracking(task.training))
+    runs = [_run_of(task.folder / stage.weights) for stage in parts]
+    store.keep(runs, measure_cell(task.folder))
+    for stage in parts:
+        (task.folder / stage.checkpoint).unlink()  # three times as large as the weights
+
+
+def _run_of(weights: Path) -> str:
+    passport = read_passport(weights)
     assert passport is not None
-    store.keep(passport["run_id"], measure_cell(task.folder))
-    (task.folder / CHECKPOINT).unlink()  # three times as large as the weights
+    return passport["run_id"]

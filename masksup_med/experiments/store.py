@@ -22,6 +22,7 @@ __all__ = ["Finished", "Store", "Training"]
 _FIGURES = "figures.csv"
 _GRID = "masksup.grid"
 _MEASURED = "masksup.measured"
+_PRETRAINED_BY = "masksup.pretrained_by"
 
 
 class Training(NamedTuple):
@@ -46,7 +47,8 @@ class Finished(NamedTuple):
     rows: dict[str, dict[str, str]]  # figures by image
     params: dict[str, str]
     tags: dict[str, str]
-    minutes: float  # of the training
+    minutes: float  # of the training, and of what came before it
+    pretraining: tuple[int, int] = (0, 0)  # epochs without labels, and of how many images
 
 
 class Store:
@@ -93,8 +95,14 @@ class Store:
             "tracker#tags": {MLFLOW_PARENT_RUN_ID: self._parent, **training.tags},
         }
 
-    def keep(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Log what a trained bundle has reached; from here on the training is finished."""
+    def keep(self, run_ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Log what a trained bundle has reached; from here on the training is finished.
+
+        Args:
+            run_ids: of the training, the last, and of the pre-training before it, if there was one.
+            rows: figures of each image.
+        """
+        *before, run_id = run_ids
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, _FIGURES)
             with open(file, "w", newline="", encoding="utf-8") as opened:
@@ -102,6 +110,8 @@ class Store:
                 writer.writeheader()
                 writer.writerows(rows)
             self._client.log_artifact(run_id, str(file))
+        for each in before:
+            self._client.set_tag(run_id, _PRETRAINED_BY, each)
         self._client.set_tag(run_id, _MEASURED, "yes")
 
     def finished(self) -> list[Finished]:
@@ -115,8 +125,18 @@ class Store:
             file = self._client.download_artifacts(run.info.run_id, _FIGURES, folder)
             with open(file, newline="", encoding="utf-8") as opened:
                 rows = {row["image"]: row for row in csv.DictReader(opened)}
-        minutes = (run.info.end_time - run.info.start_time) / 60_000
-        return Finished(_training(run), dict(sorted(rows.items())), run.data.params, run.data.tags, minutes)
+        training, tags = _training(run), run.data.tags
+        finished = Finished(training, dict(sorted(rows.items())), run.data.params, tags, _minutes(run))
+        if _PRETRAINED_BY not in tags:
+            return finished
+        before = self._client.get_run(tags[_PRETRAINED_BY])
+        epochs = max(each.step for each in self._client.get_metric_history(before.info.run_id, "train_loss"))
+        images = int(before.data.params["datalist/training"])
+        return finished._replace(minutes=finished.minutes + _minutes(before), pretraining=(epochs, images))
+
+
+def _minutes(run: Run) -> float:
+    return (run.info.end_time - run.info.start_time) / 60_000
 
 
 def _training(run: Run) -> Training:

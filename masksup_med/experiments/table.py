@@ -36,7 +36,7 @@ class Line(NamedTuple):
     cell: str
     baseline: str
     seeds: int  # trainings
-    steps: int  # of the optimiser
+    steps: int  # of the optimiser, pre-training counted, too
     passes: int  # images that went through the network and back, both views counted
     minutes: float  # of a training, on average
     figures: dict[str, dict[str, Any]]  # value, interval, seed_sd, and difference, with interval and p, by figure
@@ -144,13 +144,14 @@ def _figure(values: NDArray[np.float64], means: NDArray[np.float64], groups: int
 def _line(cell: str, runs: Sequence[Finished], figures: dict[str, dict[str, Any]], columns: Sequence[Rows]) -> Line:
     params = runs[0].params
     epochs, batch, images = (int(params[key]) for key in ("max_epochs", "batch_size", "datalist/training"))
+    before, pictures = runs[0].pretraining
     views = 2 if any(float(params[f"{term}_weight"]) for term in ("context", "similarity")) else 1
     return Line(
         cell,
         runs[0].training.baseline,
         len(runs),
-        epochs * -(-images // batch),
-        epochs * images * views,
+        epochs * -(-images // batch) + before * -(-pictures // batch),
+        epochs * images * views + before * pictures,
         float(np.mean([run.minutes for run in runs])),
         figures,
         {kind: _curve(columns, kind) for kind in HIDINGS},

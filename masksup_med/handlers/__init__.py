@@ -6,15 +6,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from masksup_med.handlers.checkpoint import BestModelSaver, TrainingState, WeightsLoader
+    from masksup_med.handlers.checkpoint import (
+        BestModelSaver,
+        InitialWeights,
+        LearntSaver,
+        TrainingState,
+        WeightsLoader,
+    )
     from masksup_med.handlers.progress import Progress
     from masksup_med.handlers.seed import EpochSeed
     from masksup_med.handlers.tracking import MLflowTracker
 
-__all__ = ["BestModelSaver", "EpochSeed", "MLflowTracker", "Progress", "TrainingState", "WeightsLoader"]
+__all__ = [
+    "BestModelSaver",
+    "EpochSeed",
+    "InitialWeights",
+    "LearntSaver",
+    "MLflowTracker",
+    "Progress",
+    "TrainingState",
+    "WeightsLoader",
+]
 
 _FILES = {"EpochSeed": "seed", "MLflowTracker": "tracking", "Progress": "progress"} | dict.fromkeys(
-    ["BestModelSaver", "TrainingState", "WeightsLoader"], "checkpoint"
+    ["BestModelSaver", "InitialWeights", "LearntSaver", "TrainingState", "WeightsLoader"], "checkpoint"
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from masksup_med.errors import CheckpointError
-from masksup_med.networks.weights import check_fits, load_weights, read_state
+from masksup_med.networks.weights import check_fits, load_initial_weights, load_weights, read_state
 from masksup_med.outputs.atomic import atomic_path, sweep
 
-__all__ = ["BestModelSaver", "TrainingState", "WeightsLoader"]
+__all__ = ["BestModelSaver", "InitialWeights", "LearntSaver", "TrainingState", "WeightsLoader"]
 
 logger = logging.getLogger("masksup_med")
 
@@ -124,6 +124,52 @@ class WeightsLoader:
     def __call__(self, engine: Workflow) -> None:
         """Load the weights."""
         load_weights(self.path, _unwrapped(self.network))
+
+
+class InitialWeights:
+    """Load what a network starts from; see :func:`~masksup_med.networks.weights.load_initial_weights`.
+
+    Attach before what resumes a training, whose weights count for more.
+
+    Args:
+        path: file that holds the weights; None to start from chance.
+        network: network to load them into.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, network: torch.nn.Module) -> None:
+        self.path = path
+        self.network = network
+
+    def attach(self, engine: Workflow) -> None:
+        """Load on this trainer's start, if there is anything to load."""
+        if self.path is not None:
+            engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Workflow) -> None:
+        """Load the weights."""
+        assert self.path is not None
+        load_initial_weights(self.path, _unwrapped(self.network))
+
+
+class LearntSaver:
+    """Save what a masked autoencoder has taught its network, when training is complete.
+
+    Args:
+        path: file to write, ``models/pretrained.pt`` of a bundle.
+        learnt: returns the weights.
+    """
+
+    def __init__(self, path: str | os.PathLike, learnt: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+        self.path = Path(path)
+        self.learnt = learnt
+
+    def attach(self, engine: Workflow) -> None:
+        """Save when this trainer has completed."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Workflow) -> None:
+        """Save the weights."""
+        _save(self.learnt(), self.path)
 
 
 def _state(obj: Any) -> Mapping[str, Any]:

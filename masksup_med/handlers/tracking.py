@@ -58,7 +58,7 @@ class MLflowTracker(MLFlowHandler):
         tags: of the run, beside its own.
 
     Raises:
-        SettingError: ``kind`` is neither ``train`` nor ``evaluate``.
+        SettingError: there is no such ``kind``.
     """
 
     cur_run: Any  # MONAI declares both as None
@@ -67,7 +67,7 @@ class MLflowTracker(MLFlowHandler):
     def __init__(
         self,
         output_dir: str | os.PathLike[str],
-        kind: Literal["train", "evaluate"] = "train",
+        kind: Literal["train", "pretrain", "evaluate"] = "train",
         bundle_name: str = "masksup",
         experiment_name: str = "masksup",
         run_name: str | None = None,
@@ -78,8 +78,8 @@ class MLflowTracker(MLFlowHandler):
         overlays: int = 4,
         tags: dict[str, str] | None = None,
     ) -> None:
-        if kind not in ("train", "evaluate"):
-            raise SettingError(f"kind of tracking must be 'train' or 'evaluate', got {kind!r}.")
+        if kind not in ("train", "pretrain", "evaluate"):
+            raise SettingError(f"kind of tracking must be 'train', 'pretrain' or 'evaluate', got {kind!r}.")
         # MONAI's constructor would create the database here, which takes seconds: see _connect.
         self.output_dir = Path(output_dir).absolute()
         self.kind = kind
@@ -166,7 +166,7 @@ class MLflowTracker(MLFlowHandler):
         return guarded
 
     def _finish(self, engine: Engine) -> None:
-        if self.kind == "train" and self.weights is not None:
+        if self.kind != "evaluate" and self.weights is not None:
             self._write_passport(self._best or {"epoch": engine.state.epoch, "metric": {}})
             passport = provenance.read_passport(self.weights)
             if passport and passport["run_id"] == self._run_id:

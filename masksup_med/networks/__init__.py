@@ -13,6 +13,7 @@ from torch import nn
 
 from masksup_med.errors import SettingError
 from masksup_med.networks.attention_unet import AttentionUNet
+from masksup_med.networks.autoencoder import masked_autoencoder
 from masksup_med.networks.axial_unet import AxialUNet
 from masksup_med.networks.fcn import FCN
 from masksup_med.networks.hrnet import HRNet
@@ -43,6 +44,7 @@ __all__ = [
     "UNetLarge",
     "UNetPlusPlus",
     "create_network",
+    "masked_autoencoder",
 ]
 
 

@@ -13,7 +13,7 @@ import torch
 from masksup_med.errors import CheckpointError, MissingDataError, SettingError
 from masksup_med.networks._timm import import_timm
 
-__all__ = ["check_fits", "load_weights", "pretrained_state", "read_state"]
+__all__ = ["check_fits", "load_initial_weights", "load_weights", "pretrained_state", "read_state"]
 
 logger = logging.getLogger("masksup_med")
 
@@ -68,6 +68,38 @@ def load_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
     check_fits(state, network.state_dict(), path, type(network).__name__)
     network.load_state_dict(state)
     logger.info("Weights of %s loaded.", path)
+
+
+def load_initial_weights(path: str | os.PathLike, network: torch.nn.Module) -> None:
+    """Load weights that a network starts from, such as those that it has learnt without labels.
+
+    What the file has of another shape, as the last layer that made images and is to make masks, starts anew, as does
+    what the file does not have.
+
+    Args:
+        path: file of a ``state_dict``.
+        network: network to load it into.
+
+    Raises:
+        MissingDataError: when there is no such file.
+        CheckpointError: when it cannot be read, names what the network does not have, or fits less than half.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(
+            f"No weights at {path} to start from; make them with pretrain.yaml, or correct the path."
+        )
+    state, wanted = read_state(path), network.state_dict()
+    fitting = {key: value for key, value in state.items() if not _differ(state, wanted, key)}
+    if any(key not in wanted for key in state) or 2 * len(fitting) < len(state):
+        known = {key: value for key, value in wanted.items() if key in state}
+        check_fits(state, known, path, type(network).__name__)
+    network.load_state_dict(fitting, strict=False)
+    anew = [key for key in state if key not in fitting]
+    logger.info(
+        "Weights of %s: training starts from %d of the network's %d tensors%s.",
+        path, len(fitting), len(wanted), f", anew with {', '.join(anew)}" if anew else "",
+    )  # fmt: skip
 
 
 def check_fits(state: Mapping[str, Any], wanted: Mapping[str, Any], path: str | os.PathLike, network: str) -> None:

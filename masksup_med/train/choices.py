@@ -173,7 +173,7 @@ def _interval(epochs: int, preset: Preset) -> int:
 def _hiding(settings: dict[str, Any], paradigm: str) -> Choice:
     side = min(settings.get("image_size") or settings["patch_size"])
     patch = 16 if side >= 128 else 8
-    if paradigm == "baseline":
+    if paradigm in ("baseline", "mae"):
         return Choice("hiding", "none", "as --paradigm says", {})
     return Choice(
         "hiding",

@@ -20,7 +20,7 @@ from masksup_med.train.labels import Drawn
 __all__ = ["DATALIST", "check_wishes", "compose"]
 
 DATALIST = Path("configs", "datalist.json")
-_CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
+_CONFIGS = ("train.yaml", "pretrain.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
 _HEADER = re.compile(r"\A(#.*\n)+")
 _LICENCE = """\
 The images and labels that this model was trained on belong to whoever made it; none of them is part of the bundle,
@@ -100,6 +100,8 @@ def _kept(file: str, there: Mapping[str, Any], settings: Mapping[str, Any], draw
 _RUN = "#   python -m monai.bundle run --config_file"
 _HEADERS = {
     "train.yaml": f"# Written by `masksup train`. To train it anew:\n{_RUN} {{folder}}/configs/train.yaml\n",
+    "pretrain.yaml": "# Teach the network without labels, before train.yaml: a masked autoencoder.\n"
+    f"{_RUN} \"['{{folder}}/configs/train.yaml','{{folder}}/configs/pretrain.yaml']\"\n",
     "inference.yaml": "# Predict masks for a folder of images, at their own size, as PNG files of the same names.\n"
     f"{_RUN} {{folder}}/configs/inference.yaml --dataset_dir DIR --output_dir OUT\n",
     "evaluate.yaml": "# Measure trained weights on the validation images, after train.yaml:\n"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -16,14 +16,33 @@ from masksup_med.bundle.bundle import without_plugin_advice
 from masksup_med.errors import MaskSupError
 from masksup_med.networks.weights import read_state
 
-__all__ = ["CHECKPOINT", "fit", "progress", "reports"]
+__all__ = ["PRETRAINING", "TRAINING", "Stage", "fit", "progress", "reports", "stages"]
 
 _MONAI = "monai.bundle.workflows"
-CHECKPOINT = Path("eval", "checkpoint.pt")
+
+
+class Stage(NamedTuple):
+    """What a bundle's training does first or last."""
+
+    part: str  # of the configs
+    configs: tuple[str, ...]  # files that it runs
+    checkpoint: Path
+    epochs: str  # the setting that says how many
+    weights: Path
+
+
+PRETRAINING = Stage(
+    "pretrain",
+    ("train.yaml", "pretrain.yaml"),
+    Path("eval", "pretraining.pt"),
+    "pretraining_epochs",
+    Path("models", "pretrained.pt"),
+)
+TRAINING = Stage("train", ("train.yaml",), Path("eval", "checkpoint.pt"), "max_epochs", Path("models", "model.pt"))
 
 
 def fit(folder: Path, resume: bool, **settings: Any) -> None:
-    """Train a bundle, or go on with it.
+    """Train a bundle, or go on with it; first without labels, if it is to start from what that gives.
 
     Args:
         folder: of the bundle.
@@ -33,14 +52,33 @@ def fit(folder: Path, resume: bool, **settings: Any) -> None:
     Raises:
         MaskSupError: anything that is wrong with settings or data.
     """
-    config = folder / "configs" / "train.yaml"
-    done, epochs = progress(folder)
-    if resume and done >= epochs:
-        return
-    bars: dict[str, Any] = {f"{part}#dataset#progress": sys.stderr.isatty() for part in ("train", "validate")}
+    for stage in stages(folder):
+        done, epochs = progress(folder, stage)
+        if not resume or done < epochs or not (folder / stage.weights).is_file():
+            _run(folder, stage, resume, settings)
+
+
+def stages(folder: Path) -> tuple[Stage, ...]:
+    """What the training of a bundle consists of."""
+    initial = ConfigParser.load_config_file(folder / "configs" / "train.yaml").get("initial_weights")
+    from_pretraining = initial is not None and PRETRAINING.weights.as_posix() in initial
+    return (PRETRAINING, TRAINING) if from_pretraining else (TRAINING,)
+
+
+def progress(folder: Path, stage: Stage = TRAINING) -> tuple[int, int]:
+    """How many epochs of a training are done, and how many there are."""
+    file, parser = folder / stage.checkpoint, ConfigParser()
+    parser.read_config([str(folder / "configs" / name) for name in stage.configs])
+    epochs = int(parser.get_parsed_content(stage.epochs))
+    return int(read_state(file)["epoch"]) if file.is_file() else 0, epochs
+
+
+def _run(folder: Path, stage: Stage, resume: bool, settings: dict[str, Any]) -> None:
+    parts = ("train", "validate") if stage is TRAINING else (stage.part,)
+    bars: dict[str, Any] = {f"{part}#dataset#progress": sys.stderr.isatty() for part in parts}
     with _errors_of_bundles(), without_plugin_advice():
         workflow = ConfigWorkflow(
-            config_file=str(config),
+            config_file=[str(folder / "configs" / name) for name in stage.configs],
             meta_file=str(folder / "configs" / "metadata.json"),
             logging_file=False,
             workflow_type="train",
@@ -49,16 +87,10 @@ def fit(folder: Path, resume: bool, **settings: Any) -> None:
             **settings,
         )
         workflow.initialize()
-        trainer = workflow.parser.get_parsed_content("train#trainer")
+        trainer = workflow.parser.get_parsed_content(f"{stage.part}#trainer")
         ProgressBar(desc="epoch", disable=None).attach(trainer)
         workflow.run()
         workflow.finalize()
-
-
-def progress(folder: Path) -> tuple[int, int]:
-    """How many epochs of a training are done, and how many there are."""
-    file, config = folder / CHECKPOINT, ConfigParser.load_config_file(folder / "configs" / "train.yaml")
-    return int(read_state(file)["epoch"]) if file.is_file() else 0, int(config["max_epochs"])
 
 
 @contextmanager

@@ -21,7 +21,7 @@ COLOURS = drawn("vein", "artery", kind="values", values=("000000", "ff0000", "00
 ONE_BY_VALUE = drawn("vein", kind="values", values=(0, 7))
 LABELS = {"one": ONE, "several": SEVERAL, "colours": COLOURS, "one by value": ONE_BY_VALUE}
 DIAMETERS = {"whole": 40, "patches": 3}
-CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
+CONFIGS = ("train.yaml", "pretrain.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_every_paradigm_is_followed(paradigm, diameter, labels, composed):
     configs = composed(LABELS[labels], DIAMETERS[diameter], paradigm=paradigm)
     train, inference = configs["train.yaml"], configs["inference.yaml"]
     weights = [train[f"{name}_weight"] > 0 for name in ("segmentation", "context", "similarity")]
-    assert weights == [True, paradigm != "baseline", paradigm == "masksup"]
+    assert weights == [True, paradigm in ("context", "masksup"), paradigm == "masksup"]
     size = "image_size" if diameter == "whole" else "patch_size"
     assert train[size] == inference[size] and all(side % 32 == 0 and side >= 64 for side in train[size])
     assert train.get("pixel_scale") == inference.get("pixel_scale")
