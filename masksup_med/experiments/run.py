@@ -9,9 +9,11 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
 from sklearn.model_selection import GroupKFold
 
 from masksup_med.data.datalist import Datalist, datalist_digest, load_datalist, save_datalist
@@ -75,19 +77,25 @@ def plan(grid: Grid, data: Path, folder: Path) -> list[Task]:
 def run_tasks(tasks: Sequence[Task], store: Store) -> list[str]:
     """Do all trainings that are not finished, and go on with what was interrupted.
 
+    Several processes may share the work: each takes what no other is at.
+
     Returns:
         What went wrong, a sentence for each training that could not be done.
     """
-    finished = {each.training for each in store.finished()}
+    finished = store.measured()
     waiting = [task for task in tasks if task.training not in finished]
     logger.info("%d trainings, %d of them finished.", len(tasks), len(tasks) - len(waiting))
     failures = []
     for task, left in _with_time_left(waiting):
         training = task.training
         name = f"{training.part}, {training.cell}, seed {training.seed}"
-        logger.info("\n%s (%s)", name, left)
         try:
-            _train(task, store)
+            with _claimed(task.folder):
+                if training not in store.measured():
+                    logger.info("\n%s (%s)", name, left)
+                    _train(task, store)
+        except Timeout:
+            logger.info("\n%s: another process is at it.", name)
         except Exception as error:  # of a network that does not fit, say; the other trainings may do
             failures.append(f"{name}: {_told(error, task.folder)}")
             logger.error("Error: %s", failures[-1])
@@ -121,6 +129,14 @@ def _folds(items: Sequence[Item], part: Part) -> list[Datalist]:
         {"training": [items[index] for index in training], "validation": [items[index] for index in held_out]}
         for training, held_out in GroupKFold(part.folds).split(items, groups=groups)
     ]
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the lock of a training; raise Timeout if another process does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock"), blocking=False):
+        yield
 
 
 def _told(error: Exception, folder: Path) -> str:

@@ -114,11 +114,17 @@ class Store:
             self._client.set_tag(run_id, _PRETRAINED_BY, each)
         self._client.set_tag(run_id, _MEASURED, "yes")
 
+    def measured(self) -> set[Training]:
+        """Which trainings were measured."""
+        return {_training(run) for run in self._measured_runs()}
+
     def finished(self) -> list[Finished]:
         """All trainings that were measured, each once, the last time."""
+        return list({_training(run): self._finished(run) for run in self._measured_runs()}.values())
+
+    def _measured_runs(self) -> list[Run]:
         own = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent}' and tags.`{_MEASURED}` = 'yes'"
-        runs = self._client.search_runs([self._experiment_id], own, max_results=10_000, order_by=["start_time ASC"])
-        return list({_training(run): self._finished(run) for run in runs}.values())
+        return self._client.search_runs([self._experiment_id], own, max_results=10_000, order_by=["start_time ASC"])
 
     def _finished(self, run: Run) -> Finished:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from masksup_med.cli import main
@@ -180,6 +181,17 @@ def test_one_failure_does_not_end_the_others(grid, experiment, tmp_path, monkeyp
     (kept,) = (tmp_path / "mine").rglob("*-error.txt")
     assert f"ValueError: 8 groups of 1 channel (see {kept})" in err and "Failed to make it" in kept.read_text()
     assert trainings(tmp_path / "mine")[0][0].info.status == "FAILED"
+
+
+def test_what_another_process_is_at_is_left_to_it(experiment, tmp_path, monkeypatch, capsys):
+    done = []
+    monkeypatch.setattr(run, "_train", lambda task, store: done.append((task.training.cell, task.training.seed)))
+    folder = tmp_path / "mine" / "phantoms" / "masksup"
+    folder.mkdir(parents=True)
+    with FileLock(folder / "seed0.lock"):
+        assert experiment(tmp_path / "mine", "--resume") == 0
+    assert done == [cell for cell in CELLS if cell != ("masksup", 0)]
+    assert "masksup, seed 0: another process is at it." in capsys.readouterr().err
 
 
 def test_interrupted(experiment, tmp_path, monkeypatch, capsys):
