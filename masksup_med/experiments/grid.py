@@ -14,7 +14,7 @@ A grid is a YAML file::
       weight: {half: {context_weight: 0.5}, one: {}} # or settings with a name
     baseline: {paradigm: baseline}                   # what the others are compared with
     seeds: [0, 1, 2]
-    equal_compute: true           # adds baselines that are trained twice as long, as they see one view of each image
+    equal_compute: true           # adds baselines that are trained twice as long, as they see each image once
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Grid(NamedTuple):
         """The cells of a part by their names, each once, in the order of the axes."""
         names = itertools.product(*self.axes.values())
         cells = [self._cell(part, dict(zip(self.axes, values, strict=True))) for values in names]
-        longer = [_twice_as_long(cell) for cell in cells if self.equal_compute and not _has_masked_view(cell.settings)]
+        longer = [_twice_as_long(cell) for cell in cells if self.equal_compute and _sees_once(cell.settings)]
         return {cell.name: cell for cell in (*cells, *longer)}
 
     def baselines(self, part: Part) -> dict[str, str]:
@@ -95,7 +95,7 @@ class Grid(NamedTuple):
             cell, baseline = self._cell(part, chosen), self._cell(part, chosen | self.baseline)
             if cell.name != baseline.name:
                 found[cell.name] = baseline.name
-            if self.equal_compute and not _has_masked_view(cell.settings):
+            if self.equal_compute and _sees_once(cell.settings):
                 found[_twice_as_long(cell).name] = baseline.name
         return found
 
@@ -200,6 +200,11 @@ def _merged(all_settings: Iterable[Settings]) -> Settings:
 def _has_masked_view(settings: Settings) -> bool:
     """Whether a training with these settings shows the network a second view; a bundle's own settings do."""
     return any(settings.get(key, 1) for key in ("context_weight", "similarity_weight"))
+
+
+def _sees_once(settings: Settings) -> bool:
+    """Whether each image is seen once in an epoch, and not before either, by a masked autoencoder."""
+    return not _has_masked_view(settings) and not settings.get("initial_weights")
 
 
 def _twice_as_long(cell: Cell) -> Cell:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masksup_med.data import AtomicPILWriter, list_images
+from masksup_med.data import AtomicPILWriter, list_images, load_datalist, save_datalist, training_images
 from masksup_med.errors import DataError, MissingDataError
 
 
@@ -33,6 +33,24 @@ def test_refuses_missing_empty_and_colliding(tmp_path):
     picture(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=r"a\.jpg and a\.png are two files of one name"):
         list_images(tmp_path)
+
+
+def test_images_to_learn_from_without_labels(tmp_path):
+    for name in ("images/a.png", "images/b.png", "images/c.png", "labels/a.png", "labels/b.png", "labels/c.png"):
+        picture(tmp_path / name)
+    lists = load_datalist(tmp_path, 0.3)
+    expected = [{"image": item["image"]} for item in lists["training"]]
+    assert training_images(tmp_path, 0.3) == expected and len(expected) == 2
+    save_datalist(lists, tmp_path / "lists.json")
+    assert training_images(tmp_path / "lists.json") == training_images([str(tmp_path / "lists.json")]) == expected
+    assert training_images(tmp_path / "images") == list_images(tmp_path / "images")
+    (tmp_path / "labels" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"a\.png"):  # a data set that is broken is not taken for images alone
+        training_images(tmp_path)
+    with pytest.raises(MissingDataError, match="There is no datalist"):
+        training_images(tmp_path / "none.json")
+    with pytest.raises(MissingDataError, match="There is no folder"):
+        training_images(tmp_path / "nowhere")
 
 
 def test_writer_replaces_a_file_only_when_it_is_whole(tmp_path, monkeypatch):

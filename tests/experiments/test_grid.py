@@ -54,6 +54,12 @@ def test_equal_compute_adds_longer_baselines(tmp_path):
     assert grid.baselines(part)["baseline, twice as long"] == "baseline"
 
 
+def test_what_learns_twice_is_not_trained_longer(tmp_path):
+    axes = {"paradigm": ["baseline", "mae", "masksup"]}
+    (part,) = (grid := read_grid(written(tmp_path, axes=axes, equal_compute=True))).parts
+    assert list(grid.cells(part)) == ["baseline", "mae", "masksup", "baseline, twice as long"]
+
+
 def test_each_network_has_its_own_baseline(tmp_path):
     axes = {"network": ["unet", "fcn"], "paradigm": ["baseline", "masksup"]}
     grid = read_grid(written(tmp_path, axes=axes))
@@ -71,7 +77,7 @@ def test_settings_may_stand_on_an_axis(tmp_path):
     assert cells["some"].folder_name == "some" and grid.baselines(grid.parts[0]) == {"some": "none", "one": "none"}
 
 
-@pytest.mark.parametrize("name", ["paper_table", "masking", "alphas", "networks", "norms", "occlusion", "few_labels"])
+@pytest.mark.parametrize("name", sorted(each.stem for each in (overlays() / "experiments").glob("*.yaml")))
 def test_grids_that_come_with_the_package(name):
     grid = read_grid(overlays() / "experiments" / f"{name}.yaml")
     for part in grid.parts:
@@ -95,6 +101,11 @@ BAD = {
     "a path for a name": ({"data": {"../glas": {"folders": "a", "bundle": "polyp_masksup"}}}, "plain name"),
     "a path for a value": ({"axes": {"a": {"../b": {}}}, "baseline": {}}, "plain name"),
     "no settings": ({"axes": {"a": {"b": 3}}, "baseline": {}}, "plain name, and settings"),
+    "folds that seeds do not fill": (
+        {"data": {"glas": {"folders": "a", "bundle": "polyp_masksup", "folds": 3}}, "seeds": [0, 1, 2, 3]},
+        "has 4 seeds for folds: 3 of glas",
+    ),
+    "no folds": ({"data": {"glas": {"folders": "a", "bundle": "polyp_masksup", "folds": 0}}}, "for folds: 0"),
     "two names in one folder": ({"axes": {"a": {"b c": {}, "b_c": {}}}, "baseline": {}}, "told apart"),
     "no length": (
         {"equal_compute": True, "data": {"glas": {"folders": "a", "bundle": "polyp_masksup"}}},

@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from masksup_med.cli import main
+from masksup_med.data import load_datalist
 from masksup_med.engines import PrepareViews
 from masksup_med.errors import DataError
 from masksup_med.experiments import run
@@ -181,6 +182,24 @@ def test_one_failure_does_not_end_the_others(grid, experiment, tmp_path, monkeyp
     (kept,) = (tmp_path / "mine").rglob("*-error.txt")
     assert f"ValueError: 8 groups of 1 channel (see {kept})" in err and "Failed to make it" in kept.read_text()
     assert trainings(tmp_path / "mine")[0][0].info.status == "FAILED"
+
+
+def test_folds_and_what_is_learnt_without_labels_first(grid, experiment, tmp_path):
+    content = yaml.safe_load(grid.read_text())
+    content["data"]["phantoms"]["folds"] = 2
+    content["axes"] = {"paradigm": ["mae"]}
+    content["baseline"] = {}
+    (tmp_path / "mae.yaml").write_text(yaml.safe_dump(content))
+    arguments = [str(tmp_path / "mae.yaml"), "--data", str(grid.parent / "data"), "-o", str(tmp_path / "out")]
+    assert main(["experiment", *arguments]) == 0
+    splits = [load_datalist(tmp_path / "out" / "phantoms" / f"split{fold}.json") for fold in (0, 1)]
+    held_out = [{item["image"] for item in split["validation"]} for split in splits]
+    assert not held_out[0] & held_out[1] and len(held_out[0] | held_out[1]) == 10
+    (row,) = read(tmp_path / "out" / "report" / "table.csv")
+    assert (row["images"], row["seeds"]) == ("10", "2")
+    assert (row["steps"], row["passes"]) == ("8", "20")  # two epochs without labels, two with them
+    assert len(list((tmp_path / "out").glob("phantoms/mae/*/models/pretrained.pt"))) == 2
+    assert not list((tmp_path / "out").rglob("eval/*.pt"))
 
 
 def test_what_another_process_is_at_is_left_to_it(experiment, tmp_path, monkeypatch, capsys):

@@ -21,11 +21,11 @@ IMAGES = [f"{number:02}" for number in range(12)]
 GROUPS = [f"patient {number // 2}" for number in range(12)]
 
 
-def training(cell, seed, level, baseline="plain", images=IMAGES, **params):
+def training(cell, seed, level, baseline="plain", images=IMAGES, groups=GROUPS, **params):
     random = np.random.default_rng([seed, *cell.encode()])
     rows = {
         image: {"image": image, "group": group, **{column: str(level + 0.1 * random.random()) for column in COLUMNS}}
-        for image, group in zip(images, GROUPS, strict=False)
+        for image, group in zip(images, groups, strict=False)
     }
     return Finished(Training("glas", cell, baseline, seed, ""), rows, PARAMS | params, {}, 1.0 + seed)
 
@@ -67,6 +67,49 @@ def test_steps_and_passes():
 def test_a_cell_whose_baseline_is_not_done_yet_has_no_difference():
     (table,) = tables([training("good", 0, 0.7)])
     assert "difference" not in table.lines[0].figures["iou"] and table.lines[0].figures["iou"]["seed_sd"] is None
+
+
+def halves(cell, levels, **more):
+    """Trainings that each hold out another half of the images."""
+    return [
+        training(cell, seed, level, images=IMAGES[6 * seed :][:6], groups=GROUPS[6 * seed :][:6], **more)
+        for seed, level in enumerate(levels)
+    ]
+
+
+def test_folds_are_put_together():
+    plain, good = halves("plain", [0.5, 0.6], baseline=""), halves("good", [0.7, 0.9])
+    (table,) = tables([plain[0], good[0], good[1], plain[1]])
+    assert (table.images, table.groups) == (12, 6)
+    both = [np.concatenate([values([run], "iou")[0] for run in runs]) for runs in (plain, good)]
+    figure = {line.cell: line for line in table.lines}["good"].figures["iou"]
+    assert figure["value"] == pytest.approx(both[1].mean()) and figure["seed_sd"] is None
+    gain = both[1] - both[0]
+    assert figure["difference"] == pytest.approx(gain.mean())
+    assert figure["p"] == pytest.approx(wilcoxon(gain.reshape(6, 2).mean(axis=1)).pvalue)
+    assert [line.seeds for line in table.lines] == [2, 2]
+
+
+def test_folds_that_only_some_cells_have_done_wait():
+    plain, good, bad = (halves(cell, [0.5, 0.6]) for cell in ("plain", "good", "bad"))
+    (table,) = tables([plain[0], good[0], bad[0], plain[1]])
+    assert table.images == 6 and [line.seeds for line in table.lines] == [1, 1, 1]
+    (table,) = tables([plain[0], good[0], plain[1], good[1], bad[1]])
+    assert table.images == 6 and [line.cell for line in table.lines] == ["plain", "good", "bad"]
+
+
+def test_folds_twice_over():
+    again = [
+        each._replace(training=each.training._replace(seed=2 + each.training.seed)) for each in halves("a", [0, 1])
+    ]
+    (table,) = tables([*halves("a", [0.5, 0.6]), *again])
+    assert table.images == 12 and table.lines[0].figures["iou"]["seed_sd"] > 0
+
+
+def test_pretraining_counts():
+    run = training("mae", 0, 0.5, context_weight="0")._replace(pretraining=(5, 30))
+    (table,) = tables([run])
+    assert (table.lines[0].steps, table.lines[0].passes) == (30 + 5 * 4, 200 + 150)
 
 
 def test_other_images_are_refused():

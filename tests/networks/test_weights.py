@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save, save_file
 
 from masksup_med.errors import CheckpointError, MissingDataError, SettingError
-from masksup_med.networks import FCN, HRNet, LeViTUNet, TimmUNet
+from masksup_med.networks import FCN, HRNet, LeViTUNet, TimmUNet, UNet
 from masksup_med.networks._timm import import_timm
+from masksup_med.networks.weights import load_initial_weights
 
 HEADS = ("fc.", "classifier.", "head", "incre_modules.", "downsamp_modules.", "final_layer.")  # for classification only
 
@@ -456,3 +457,44 @@ def test_timm_can_be_imported_again_and_torchvision_too():
 
     with torch.no_grad():
         assert torchvision.models.squeezenet1_1().eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
+
+
+def test_training_starts_from_what_fits(tmp_path, caplog):
+    torch.manual_seed(0)
+    source, target = UNet(3, 3), UNet(3, 1)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    with caplog.at_level("INFO", "masksup_med"):
+        load_initial_weights(write(source.state_dict(), tmp_path / "weights.pt"), target)
+    state, anew = target.state_dict(), []
+    for key, value in source.state_dict().items():
+        if value.shape == before[key].shape:
+            assert torch.equal(state[key], value)
+        else:
+            assert torch.equal(state[key], before[key])
+            anew.append(key)
+    assert anew and f"anew with {', '.join(anew)}" in caplog.text
+
+
+def test_part_of_a_network_is_enough_to_start_from(tmp_path):
+    source, target = UNet(3, 1), UNet(3, 1)
+    half = dict(list(source.state_dict().items())[:6])
+    load_initial_weights(write(half, tmp_path / "weights.safetensors"), target)
+    assert all(torch.equal(target.state_dict()[key], value) for key, value in half.items())
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {**UNet(3, 3).state_dict(), "more": torch.zeros(2)},
+        {key: torch.zeros(7, *value.shape) for key, value in UNet(3, 3).state_dict().items()},
+    ],
+    ids=["another network", "another size"],
+)
+def test_weights_of_another_network_are_refused(state, tmp_path):
+    with pytest.raises(CheckpointError, match="does not fit the network UNet"):
+        load_initial_weights(write(state, tmp_path / "weights.pt"), UNet(3, 1))
+
+
+def test_no_weights_to_start_from(tmp_path):
+    with pytest.raises(MissingDataError, match=r"to start from; make them with pretrain\.yaml"):
+        load_initial_weights(tmp_path / "none.pt", UNet(3, 1))
