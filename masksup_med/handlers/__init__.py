@@ -14,11 +14,13 @@ if TYPE_CHECKING:
         WeightsLoader,
     )
     from masksup_med.handlers.progress import Progress
+    from masksup_med.handlers.ramp import ContextRamp
     from masksup_med.handlers.seed import EpochSeed
     from masksup_med.handlers.tracking import MLflowTracker
 
 __all__ = [
     "BestModelSaver",
+    "ContextRamp",
     "EpochSeed",
     "InitialWeights",
     "LearntSaver",
@@ -28,9 +30,12 @@ __all__ = [
     "WeightsLoader",
 ]
 
-_FILES = {"EpochSeed": "seed", "MLflowTracker": "tracking", "Progress": "progress"} | dict.fromkeys(
-    ["BestModelSaver", "InitialWeights", "LearntSaver", "TrainingState", "WeightsLoader"], "checkpoint"
-)
+_FILES = {
+    "ContextRamp": "ramp",
+    "EpochSeed": "seed",
+    "MLflowTracker": "tracking",
+    "Progress": "progress",
+} | dict.fromkeys(["BestModelSaver", "InitialWeights", "LearntSaver", "TrainingState", "WeightsLoader"], "checkpoint")
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ FEW = {
 }
 # Large networks take seconds to save with all that is needed to resume, and to copy into MLflow's store; their weights
 # are saved as always.
-NO_STATE = {"train#handlers#2#_disabled_": True, "optimizer#_target_": "torch.optim.SGD", "tracker#weights": None}
+NO_STATE = {"train#handlers#3#_disabled_": True, "optimizer#_target_": "torch.optim.SGD", "tracker#weights": None}
 
 
 @pytest.fixture
