@@ -1,6 +1,7 @@
 """The grids that come with the package: every cell can be written as a bundle."""
 
 import pytest
+import yaml
 from monai.bundle import ConfigParser
 
 from masksup_med.bundle.location import overlays
@@ -15,8 +16,7 @@ def test_every_cell_has_the_settings_that_make_it(name, tmp_path):
         for cell in grid.cells(part).values():
             folder = tmp_path / part.name / cell.folder_name
             write_cell(folder, part, cell, 0, tmp_path / "split0.json")
-            train, pretrain = ConfigParser(), ConfigParser()
-            train.read_config(str(folder / "configs" / "train.yaml"))
-            pretrain.read_config(str(folder / "configs" / "pretrain.yaml"))
+            train = ConfigParser(ConfigParser.load_config_file(folder / "configs" / "train.yaml"))
+            pretrain = yaml.safe_load((folder / "configs" / "pretrain.yaml").read_text())
             written = {key: (pretrain if key.startswith("pretrain") else train)[key] for key in cell.settings}
             assert written == cell.settings
