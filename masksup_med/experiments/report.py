@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.ticker import FuncFormatter
 
 from masksup_med.evaluate.hiding import HIDINGS, RATIOS
-from masksup_med.evaluate.reports.plots import plot_axes
+from masksup_med.evaluate.reports.plots import BLUE, plot_axes
 from masksup_med.evaluate.results import CONFIDENCE, RESAMPLES
 from masksup_med.evaluate.write import write_rows
 from masksup_med.experiments.grid import Grid
@@ -26,6 +26,7 @@ __all__ = ["write_report"]
 
 _FILES = ("table.md", "table.csv", "report.html")
 _LEVEL = 0.05
+_DRAWN = ("iou", "patch 0.6")
 
 
 class _Cell(NamedTuple):
@@ -43,6 +44,7 @@ class _Section(NamedTuple):
 
     table: Table
     rows: list[tuple[Line, list[_Cell]]]
+    forests: dict[str, Markup]  # differences from the baselines, by figure
     curves: dict[str, Markup]
 
 
@@ -82,7 +84,9 @@ def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned
 
 def _section(table: Table) -> _Section:
     rows = [(line, [_cell(line.figures[name]) for name in FIGURES]) for line in table.lines]
-    return _Section(table, rows, {kind: _curves(table.lines, kind) for kind in HIDINGS})
+    compared = [line for line in table.lines if line.figures["iou"].get("bounds")]
+    forests = {title: _forest(compared, name) for name, title in FIGURES.items() if name in _DRAWN and compared}
+    return _Section(table, rows, forests, {kind: _curves(table.lines, kind) for kind in HIDINGS})
 
 
 def _cell(figure: dict[str, Any]) -> _Cell:
@@ -130,6 +134,20 @@ def _rows(sections: Sequence[_Section]) -> Iterator[dict[str, Any]]:
                     f"{name} p": figure.get("p"),
                 }
             yield row
+
+
+def _forest(lines: Sequence[Line], name: str) -> Markup:
+    """How far each cell is from its baseline, with intervals; the first on top."""
+    figures = [line.figures[name] for line in lines]
+    differences = [figure["difference"] for figure in figures]
+    reach = [[abs(figure["bounds"][side] - figure["difference"]) for figure in figures] for side in (0, 1)]
+    with plot_axes(5.2, 0.9 + 0.24 * len(lines)) as (axes, draw):
+        axes.errorbar(differences, range(len(lines)), xerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1.4)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(lines)), [line.cell for line in lines], fontsize=7)
+        axes.set(ylim=(len(lines) - 0.5, -0.5), xlabel="difference")
+        axes.grid(visible=False, axis="y")
+        return draw()
 
 
 def _curves(lines: Sequence[Line], kind: str) -> Markup:

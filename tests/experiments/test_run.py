@@ -162,7 +162,7 @@ def test_the_report(whole):
     markdown = (whole / "report" / "table.md").read_text()
     assert "| baseline (2) |" in markdown and "two paradigms on phantoms" in markdown
     page = (whole / "report" / "report.html").read_text()
-    assert page.count("<svg") == 2 and "4 of 4" in page
+    assert page.count("<svg") == 4 and "4 of 4" in page
 
 
 def test_one_failure_does_not_end_the_others(grid, experiment, tmp_path, monkeypatch, capsys):
