@@ -26,6 +26,7 @@ __all__ = ["write_report"]
 
 _FILES = ("table.md", "table.csv", "report.html")
 _LEVEL = 0.05
+_ORIGINS = {"commit": "mlflow.source.git.commit", "on": "masksup.machine"}
 _DRAWN = ("iou", "patch 0.6")
 
 
@@ -59,6 +60,9 @@ def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned
     """
     sections = [_section(table) for table in tables(finished)]
     tags = finished[0].tags
+    origins = {
+        title: sorted({each.tags[name] for each in finished if name in each.tags}) for title, name in _ORIGINS.items()
+    }
     content = {
         "grid": grid,
         "sections": sections,
@@ -66,6 +70,7 @@ def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned
         "finished": len(finished),
         "planned": planned,
         "hours": sum(each.minutes for each in finished) / 60,
+        "origins": {title: values for title, values in origins.items() if values},
         "versions": {name: tags[name] for name in ("masksup-med", "monai", "torch")},
         "data": {
             part: sorted({each.params["datalist_sha256"][:16] for each in finished if each.training.part == part})

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from masksup_med.outputs.atomic import atomic_path
 
 __all__ = [
     "flatten",
+    "origin",
     "package_versions",
     "portable",
     "read_passport",
@@ -105,6 +107,25 @@ def package_versions() -> dict[str, str]:
     return {**{name: installed.get(name, "missing") for name in names}, "python": platform.python_version()}
 
 
+@functools.cache
+def origin() -> dict[str, str]:
+    """Tags that say what code and what machine a run is of.
+
+    The commit, under MLflow's own name for it, is there if this package runs from a clone of its repository, and ends
+    in ``-dirty`` if that was changed since.
+    """
+    package = Path(__file__).resolve().parents[2]
+    commit = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = (
+            subprocess.run(commit, capture_output=True, text=True, timeout=10) if (package / ".git").exists() else None
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        found = None
+    tags = {"mlflow.source.git.commit": found.stdout.strip()} if found and found.returncode == 0 else {}
+    return tags | {"masksup.machine": _machine()}
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
@@ -144,6 +165,19 @@ def read_passport(weights: Path) -> dict[str, Any] | None:
         return passport if passport["weights_sha256"] == sha256_of(weights) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _machine() -> str:
+    """Cores and accelerators, without anything that tells one machine from others of its kind."""
+    import torch  # here, for this file is also read by what starts fast without
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    file = Path("/proc/cpuinfo")
+    names = (
+        re.findall(r"^model name\s*: (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else []
+    )
+    accelerators = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join([f"{cores} cores of {names[0] if names else platform.processor() or 'unknown'}", *accelerators])
 
 
 def _without_home(text: str) -> str:

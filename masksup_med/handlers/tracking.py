@@ -216,6 +216,7 @@ class MLflowTracker(MLFlowHandler):
             "kind": self.kind,
             "bundle": self.bundle_name,
             **mlflow_runs.process_tags(),
+            **provenance.origin(),
             **{name: versions[name] for name in ("masksup-med", "monai", "torch")},
         }
         if self.kind == "evaluate" and self.weights is not None and self.weights.is_file():

@@ -1,5 +1,6 @@
 import json
 import platform
+import subprocess
 from pathlib import Path
 
 import monai
@@ -8,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from masksup_med.handlers import provenance
 from masksup_med.handlers.provenance import (
     flatten,
     package_versions,
@@ -120,3 +122,23 @@ def test_unreadable_passport_does_not_count(weights, text):
 
 def test_no_passport(tmp_path):
     assert read_passport(tmp_path / "model.pt") is None
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_commit_of_a_clone(changed, tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    file = clone / "masksup_med" / "handlers" / "provenance.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    file.write_text("changed" if changed else "")
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    assert provenance.origin.__wrapped__()["mlflow.source.git.commit"] == head + "-dirty" * changed
+
+
+def test_no_commit_outside_of_a_clone(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    assert list(provenance.origin.__wrapped__()) == ["masksup.machine"]

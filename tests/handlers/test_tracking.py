@@ -175,6 +175,7 @@ def test_training_is_one_finished_run(tracker_of, items, client, caplog):
     assert run.data.tags["kind"] == "train"
     assert run.data.tags["bundle"] == "polyp"
     assert run.data.tags["torch"] == torch.__version__
+    assert " cores of " in run.data.tags["masksup.machine"]
     assert len(client.search_runs([run.info.experiment_id])) == 1
     assert caplog.text.count(f"MLflow run {tracker.run_id} in sqlite:///") == 1
 
