@@ -14,7 +14,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "experiment",
         help="train a grid of bundles, networks, paradigms, maskings and seeds, and compare them",
         description="Do all trainings of a grid, each a bundle of its own, tracked in MLflow below one run; then write "
-        "table.md, table.csv and report.html from what is tracked. What is finished is not done again.",
+        "report.html, table.md, table.csv and images.csv from what is tracked. What is finished is not done again.",
     )
     parser.add_argument("grid", metavar="GRID", help="YAML file, such as configs/experiments/masking.yaml")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for all trainings")
@@ -50,5 +50,5 @@ def _run(args: argparse.Namespace) -> int:
         planned = {task.training for task in tasks}
         if finished := [each for each in store.finished() if each.training in planned]:
             write_report(report, grid, finished, len(tasks))
-            print(f"{report}: report.html, table.md, table.csv ({len(finished)} of {len(tasks)} trainings)")
+            print(f"{report}: report.html, table.md, table.csv, images.csv ({len(finished)} of {len(tasks)} trainings)")
     return 3 if failures else 0

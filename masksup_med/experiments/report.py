@@ -24,7 +24,7 @@ from masksup_med.outputs.plots import INK
 
 __all__ = ["write_report"]
 
-_FILES = ("table.md", "table.csv", "report.html")
+_FILES = ("table.md", "table.csv", "images.csv", "report.html")
 _LEVEL = 0.05
 _ORIGINS = {"commit": "mlflow.source.git.commit", "on": "masksup.machine"}
 _DRAWN = ("iou", "patch 0.6")
@@ -50,7 +50,7 @@ class _Section(NamedTuple):
 
 
 def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned: int) -> None:
-    """Write ``table.md``, ``table.csv`` and ``report.html``.
+    """Write ``table.md``, ``table.csv``, ``images.csv`` (every image of every training) and ``report.html``.
 
     Args:
         folder: where to.
@@ -81,9 +81,10 @@ def write_report(folder: Path, grid: Grid, finished: Sequence[Finished], planned
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    with atomic_paths(folder, *_FILES) as (markdown, table, page):
+    with atomic_paths(folder, *_FILES) as (markdown, table, images, page):
         markdown.write_text(environment.get_template("table.md").render(content), encoding="utf-8")
         write_rows(table, list(_rows(sections)))
+        write_rows(images, list(_image_rows(finished)))
         write_page(page, "experiment.html", **content)
 
 
@@ -139,6 +140,23 @@ def _rows(sections: Sequence[_Section]) -> Iterator[dict[str, Any]]:
                     f"{name} p": figure.get("p"),
                 }
             yield row
+
+
+def _image_rows(finished: Sequence[Finished]) -> Iterator[dict[str, Any]]:
+    """One row for each image of each training, from which everything else can be computed again."""
+    for each in finished:
+        training = each.training
+        for row in each.rows.values():
+            figures = {key: _short(value) for key, value in row.items()}
+            yield {"data": training.part, "cell": training.cell, "seed": training.seed, **figures}
+
+
+def _short(value: str) -> str:
+    """A number with five digits that count; text as it is."""
+    try:
+        return f"{float(value):.5g}" if "." in value else value
+    except ValueError:
+        return value
 
 
 def _forest(lines: Sequence[Line], name: str) -> Markup:

@@ -143,7 +143,7 @@ def test_the_report_is_built_from_tracked_runs_alone(experiment, whole, tmp_path
     copy = whole.parent / "copy"
     shutil.copytree(whole, copy, ignore=shutil.ignore_patterns("baseline", "masksup", "report"))
     assert experiment(copy, "--resume", "--report", tmp_path / "out") == 0
-    for name in ("table.csv", "table.md", "report.html"):
+    for name in ("table.csv", "table.md", "images.csv", "report.html"):
         assert (tmp_path / "out" / name).read_bytes() == (whole / "report" / name).read_bytes()
 
 
@@ -158,6 +158,9 @@ def test_the_report(whole):
         each for seed in (0, 1) for each in read(whole / f"phantoms/baseline/seed{seed}/eval/whole/per_image.csv")
     ]
     mean = sum(float(row["iou"]) for row in per_image) / len(per_image)
+    images = read(whole / "report" / "images.csv")
+    assert len(images) == 8 and {(row["cell"], int(row["seed"])) for row in images} == set(CELLS)
+    assert sum(float(row["iou"]) for row in images if row["cell"] == "baseline") / 4 == pytest.approx(mean, abs=1e-5)
     assert float(rows[0]["iou"]) == pytest.approx(mean)
     markdown = (whole / "report" / "table.md").read_text()
     assert "| baseline (2) |" in markdown and "two paradigms on phantoms" in markdown
