@@ -77,6 +77,8 @@ def _table(part: str, finished: Sequence[Finished], seed: int) -> Table:
     cells: dict[str, list[Finished]] = {}
     for each in _comparable(finished):
         cells.setdefault(each.training.cell, []).append(each)
+    for runs in cells.values():
+        runs.sort(key=lambda run: run.training.seed)
     columns = {cell: _columns(runs) for cell, runs in cells.items()}
     rows = next(iter(columns.values()))[0]
     if any(each.keys() != rows.keys() for several in columns.values() for each in several):
@@ -118,7 +120,7 @@ def _comparable(finished: Sequence[Finished]) -> list[Finished]:
 def _columns(runs: Sequence[Finished]) -> list[Rows]:
     """The rows of each run, or of all folds together, in the order of the images; what is not whole is left out."""
     columns: list[Rows] = []
-    for run in sorted(runs, key=lambda run: run.training.seed):
+    for run in runs:
         column = next((each for each in columns if not each.keys() & run.rows.keys()), None)
         if column is None:
             columns.append(dict(run.rows))

@@ -64,6 +64,11 @@ def test_steps_and_passes():
     assert one.curves.keys() == set(HIDINGS) and len(one.curves["patch"]) == len(RATIOS)
 
 
+def test_steps_are_those_of_the_first_seed_whichever_was_done_first():
+    first, second = training("one", 0, 0.5), training("one", 1, 0.5, **{"datalist/training": "28"})
+    assert tables([second, first])[0].lines[0].steps == tables([first, second])[0].lines[0].steps == 30
+
+
 def test_a_cell_whose_baseline_is_not_done_yet_has_no_difference():
     (table,) = tables([training("good", 0, 0.7)])
     assert "difference" not in table.lines[0].figures["iou"] and table.lines[0].figures["iou"]["seed_sd"] is None
