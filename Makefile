@@ -2,6 +2,7 @@
 # make demo    see MaskSup work on generated colonoscopy frames, in a few minutes, on any computer
 # make test    lint, types and tests: the whole gate
 # make test-slow   what takes half an hour: every network learns real glands by heart (needs the real data), and more
+# make test-label  the label server, driven by MONAI Label's own client, in an environment that this makes first
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ RUN := $(BIN)/python -W ignore -m monai.bundle run
 # scikit-image than the rest; it runs with these, too.
 REFERENCES := pysodmetrics==1.6.2 opencv-python-headless==4.14.0.94
 
-.PHONY: help setup demo test test-slow clean
+.PHONY: help setup demo test test-slow test-label clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -50,6 +51,12 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow
+
+LABEL := .venv/monai-label/masksup-label-done
+$(LABEL): .venv/done masksup_med/label/requirements.txt masksup_med/label/environment.py masksup_med/label/sitecustomize.py
+	$(BIN)/masksup label --install
+test-label: $(LABEL)
+	.venv/monai-label/bin/python -m pytest tests/label/server
 
 clean:
 	rm -rf .venv demo build dist .*_cache *.egg-info

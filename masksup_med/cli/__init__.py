@@ -17,6 +17,7 @@ from masksup_med.cli import (
     evaluate,
     experiment,
     export,
+    label,
     networks,
     occlusion,
     phantoms,
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         occlusion,
         calibrate,
         export,
+        label,
         doctor,
     ):
         verb.add(verbs)

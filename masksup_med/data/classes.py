@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from masksup_med.data.decode import read_label, read_label_colours
 from masksup_med.errors import DataError
+from masksup_med.outputs.overlay import write_picture
 
-__all__ = ["Value", "as_number", "packed_colours", "read_class_label", "shown"]
+__all__ = ["Value", "as_number", "packed_colours", "read_class_label", "shown", "write_class_label"]
 
 Value = (
     int | str
@@ -51,6 +52,14 @@ def read_class_label(path: str | os.PathLike[str], values: Sequence[Value]) -> N
             f"{', '.join(map(shown, values))}: correct the label, or name the class."
         )
     return classes
+
+
+def write_class_label(path: str | os.PathLike[str], classes: NDArray[np.uint8], values: Sequence[Value]) -> None:
+    """Write class numbers, shape (H, W), so that :func:`read_class_label` reads them back: PNG, 8 or 16 bits or RGB."""
+    drawn: NDArray[Any] = np.array([as_number(value) for value in values])[classes]
+    if isinstance(values[0], str):
+        drawn = np.stack([drawn >> shift & 255 for shift in (16, 8, 0)], axis=-1)
+    write_picture(path, drawn.astype(np.uint8) if drawn.max() < 256 else drawn.astype(np.uint16))
 
 
 def packed_colours(path: str | os.PathLike[str]) -> NDArray[np.uint32]:

@@ -11,17 +11,16 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["import_timm"]
+__all__ = ["import_timm", "prepare_torchvision"]
 
 
 @cache
 def import_timm() -> ModuleType:
     """Import timm, and torchvision with it, also where torch is a CPU build.
 
-    PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch its compiled operators do not load, and
-    its import fails for want of two of them. Declaring those two is all that it needs; nothing here calls them.
+    See :func:`prepare_torchvision`.
     """
-    _library()
+    prepare_torchvision()
     import timm
 
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns about what is checked here before
@@ -29,8 +28,15 @@ def import_timm() -> ModuleType:
 
 
 @cache
-def _library() -> torch.library.Library | None:
-    """Declare torchvision's operators where its own do not load; the cache keeps the declaration alive."""
+def prepare_torchvision() -> torch.library.Library | None:
+    """Have torchvision be imported also where torch is a CPU build.
+
+    PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch its compiled operators do not load, and
+    its import fails for want of two of them. Declaring those two is all that it needs; nothing here calls them.
+
+    Returns:
+        What the cache keeps alive; None if there was nothing to do.
+    """
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
         return None

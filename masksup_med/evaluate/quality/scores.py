@@ -22,7 +22,18 @@ from masksup_med.inferers.views import View, views
 from masksup_med.metrics.disagreement import disagreement
 from masksup_med.metrics.overlap import iou
 
-__all__ = ["DROPOUT", "ENTROPY", "MOST_VIEWS", "OTHERS", "Scored", "answer", "has_dropout", "read_pair", "scored"]
+__all__ = [
+    "DROPOUT",
+    "ENTROPY",
+    "MOST_VIEWS",
+    "OTHERS",
+    "Scored",
+    "answer",
+    "entropy",
+    "has_dropout",
+    "read_pair",
+    "scored",
+]
 
 MOST_VIEWS = 7
 #: What is compared with the views of a bundle's own kind.
@@ -56,7 +67,7 @@ def scored(predictor: Predictor, case: Case, kind: str, others: Sequence[str]) -
     doubt, averaged = {}, {}
     for name in dict.fromkeys((kind, *others)):
         if name == ENTROPY:
-            doubt[name] = {0: _entropy(plain)}
+            doubt[name] = {0: entropy(plain)}
             continue
         most = MOST_VIEWS if predictor.takes_turned or name.startswith("hidden") else _FLIPS
         answers = list(_dropped(predictor, picture) if name == DROPOUT else _answers(predictor, picture, name, most))
@@ -128,7 +139,7 @@ def _dropouts(predictor: Predictor) -> list[_DropoutNd]:
     return [layer for layer in predictor.network.modules() if isinstance(layer, _DropoutNd) and layer.p > 0]
 
 
-def _entropy(probabilities: torch.Tensor) -> float:
+def entropy(probabilities: torch.Tensor) -> float:
     """Mean entropy of the pixels, in bits, of probabilities of shape (classes, W, H)."""
     if len(probabilities) == 1:
         probabilities = torch.cat([1 - probabilities, probabilities])
