@@ -47,8 +47,8 @@ def _run(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt("Interrupted; the same command with --resume goes on from there.") from None
     finally:
         store.end(status)
-        planned = {task.training for task in tasks}
-        if finished := [each for each in store.finished() if each.training in planned]:
+        there = {each.training: each for each in store.finished()}
+        if finished := [there[task.training] for task in tasks if task.training in there]:
             write_report(report, grid, finished, len(tasks))
             print(f"{report}: report.html, table.md, table.csv, images.csv ({len(finished)} of {len(tasks)} trainings)")
     return 3 if failures else 0
