@@ -10,10 +10,13 @@ from importlib.abc import MetaPathFinder
 class _BeforeTorchvision(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
         if fullname == "torchvision":
-            sys.meta_path.remove(self)
-            from masksup_med.networks._timm import prepare_torchvision
+            sys.meta_path.remove(self)  # for what follows looks for it, too
+            try:
+                from masksup_med.networks._timm import prepare_torchvision
 
-            prepare_torchvision()
+                prepare_torchvision()
+            except ImportError:  # MONAI, half imported, asks whether it is there; it will be asked for again
+                sys.meta_path.insert(0, self)
         return None
 
 

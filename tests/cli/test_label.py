@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
@@ -59,6 +60,27 @@ def test_an_environment_that_was_not_finished_is_none(elsewhere, tmp_path):
     (tmp_path / "environment" / "monai-label" / "bin").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="--install"):
         python()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """As if MONAI Label were there."""
+    monkeypatch.setattr("masksup_med.label.environment.python", lambda: sys.executable)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
+def test_others_are_not_listened_to_without_a_token(host, studies, installed, tmp_path, capsys):
+    bundle = write_bundle(tmp_path / "my_polyps")
+    assert main(["label", "--studies", str(studies), "--bundle", str(bundle), "--host", host]) == 1
+    assert "give --token" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told(studies, installed, tmp_path, capsys):
+    bundle = write_bundle(tmp_path / "my_polyps")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["label", "--studies", str(studies), "--bundle", str(bundle), "--port", port]) == 1
+    assert f"Port {port} is taken" in capsys.readouterr().err
 
 
 def test_nothing_is_undone_that_was_not_done(studies, elsewhere, tmp_path, capsys):
