@@ -49,10 +49,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--paradigm",
-        default="masksup",
         choices=("masksup", "context", "baseline", "mae"),
-        help="baseline: without hiding; context: without agreement of the views; mae: baseline, after as many epochs "
-        "without labels as a masked autoencoder (default: %(default)s)",
+        help="masksup: with the paper's equal weights; context: without agreement of the views; baseline: without "
+        "hiding; mae: baseline, after as many epochs without labels as a masked autoencoder (default: MaskSup with the "
+        "weights of the shipped bundles)",
     )
     parser.add_argument("--network", metavar="NAME", help="see `masksup networks` (default: a residual U-Net)")
     parser.add_argument(

@@ -37,7 +37,7 @@ class Wishes(NamedTuple):
     """What a user has asked for."""
 
     preset: str = "fast"
-    paradigm: str = "masksup"
+    paradigm: str | None = None  # the shipped bundles' own
     network: str | None = None
     epochs: int | None = None
     seed: int = 0
@@ -170,7 +170,7 @@ def _interval(epochs: int, preset: Preset) -> int:
     return next((number for number in range(least, 2 * least) if epochs % number == 0), least)
 
 
-def _hiding(settings: dict[str, Any], paradigm: str) -> Choice:
+def _hiding(settings: dict[str, Any], paradigm: str | None) -> Choice:
     side = min(settings.get("image_size") or settings["patch_size"])
     patch = 16 if side >= 128 else 8
     if paradigm in ("baseline", "mae"):

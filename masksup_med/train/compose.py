@@ -30,9 +30,7 @@ but for the sample pictures in docs/ and the file names in configs/datalist.json
 
 def check_wishes(wishes: Wishes) -> None:
     """Raise :class:`SettingError` if there is no such paradigm or network."""
-    overlay("paradigm", wishes.paradigm)
-    if wishes.network is not None:
-        overlay("network", wishes.network)
+    _overlays(wishes)
 
 
 def compose(
@@ -65,9 +63,7 @@ def compose(
 
 def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[str, Any]:
     """All settings that differ from the base's."""
-    settings = overlay("paradigm", wishes.paradigm)
-    if wishes.network is not None:
-        settings |= overlay("network", wishes.network)
+    settings = _overlays(wishes)
     if drawn.kind == "values":
         several = overlay("classes", "several")
         if len(drawn.names) > 1:
@@ -80,6 +76,14 @@ def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[s
         settings |= choice.settings
     dataset = {"dataset_dir": f"$@bundle_root + '/{DATALIST.as_posix()}'"}
     return {**dataset, "seed": wishes.seed, **settings}
+
+
+def _overlays(wishes: Wishes) -> dict[str, Any]:
+    """The settings of what was asked for by name."""
+    named = {"paradigm": wishes.paradigm, "network": wishes.network}
+    return {
+        key: value for kind, name in named.items() if name is not None for key, value in overlay(kind, name).items()
+    }
 
 
 def _channels(drawn: Drawn) -> int:

@@ -134,7 +134,7 @@ def test_what_is_finished_is_only_measured_again(done, undisturbed, monkeypatch,
     ("more", "epochs", "message"),
     [
         (["--preset", "best"], EPOCHS, "begun with preset fast, not best"),
-        (["--paradigm", "context"], EPOCHS, "begun with paradigm masksup, not context"),
+        (["--paradigm", "context"], EPOCHS, "begun with paradigm none, not context"),
         (["--network", "unet"], EPOCHS, "begun with network none, not unet"),
         ([], 9, f"begun with epochs {EPOCHS}, not 9"),
         (["--classes", "1:polyp"], EPOCHS, "begun with classes none, not 1:polyp"),
