@@ -3,14 +3,17 @@
 The report is looked at through Debian's chromium.
 """
 
+import csv
 import subprocess
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
 from masksup_med.data import read_image, read_label
+from masksup_med.evaluate.reports.plots import BLUE
 from masksup_med.outputs.overlay import draw_overlay, write_picture
 from masksup_med.transforms import RandBlockMask, RandPatchMask, RandScribbleMask
 
@@ -51,7 +54,29 @@ def draw_masks(size: int = 160) -> None:
     Image.fromarray(np.concatenate(rows)).save(HERE / "masks.png", optimize=True)
 
 
+def draw_experiments() -> None:
+    """What each way to train costs on whole images of GlaS, and gains on hidden ones, from the reports' tables."""
+    tables = HERE.parent / "reports" / "experiments"
+    figure, axes = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for name, colour in (("masking", BLUE), ("alphas_folds", "#d55e00")):
+        with open(tables / f"{name}.csv", newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["data"] == "glas" and row["seeds"] == "3"]
+        for row in rows:
+            if row["baseline"] and not row["cell"].startswith("masksup"):
+                x, y = (float(row[f"{each} difference"]) for each in ("iou", "patch 0.6"))
+                axes.plot(x, y, "o", color=colour, markersize=5)
+                text, at_left = row["cell"].removeprefix("context, "), row["cell"].endswith(("scribble_low", "long"))
+                place, side = ((-6, -3), "right") if at_left else ((6, -3), "left")
+                axes.annotate(text, (x, y), place, textcoords="offset points", size=8, ha=side)
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    axes.margins(0.14)
+    axes.set(xlabel="IoU on whole images, difference from the baseline", ylabel="IoU with 60 % hidden, difference")
+    figure.savefig(HERE / "experiments.png", dpi=110)
+
+
 if __name__ == "__main__":
+    draw_experiments()
     draw_masks()
     draw_phantoms()
     draw_report()
