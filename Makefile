@@ -56,7 +56,7 @@ LABEL := .venv/monai-label/masksup-label-done
 $(LABEL): .venv/done masksup_med/label/requirements.txt masksup_med/label/environment.py masksup_med/label/sitecustomize.py
 	$(BIN)/masksup label --install
 test-label: $(LABEL)
-	.venv/monai-label/bin/python -m pytest tests/label/server
+	.venv/monai-label/bin/python -m pytest -n 2 --dist loadfile tests/label/server
 
 clean:
 	rm -rf .venv demo build dist .*_cache *.egg-info

@@ -26,7 +26,7 @@ def test_the_bundle_predicts_and_learns(phantoms, tmp_path):
     for key, value in {"models": MODEL, "zoo_source": "local", "sam2": "false"}.items():
         command += ["--conf", key, value]
     with running(command, url, tmp_path / "log", {"PYTHONPATH": ""}):
-        client = MONAILabelClient(url)
+        client = MONAILabelClient(url, str(tmp_path))  # not where the server, too, puts its files and removes them
         assert list(client.info()["models"]) == [MODEL]
         mask = np.asarray(Image.open(client.infer(MODEL, "phantom_0000", {"device": "cpu"})[0]))
         assert mask.shape == np.asarray(Image.open(phantoms / "images" / "phantom_0000.png")).shape[:2]
