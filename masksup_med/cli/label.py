@@ -113,4 +113,5 @@ def _serve(args: argparse.Namespace, workspace: Workspace) -> NoReturn:
     environment = {**os.environ, **({TOKEN: token} if token else {})}
     if not token:
         environment.pop(TOKEN, None)
+    print("Starting MONAI Label, which takes half a minute …", flush=True)
     os.execve(interpreter, [str(interpreter), "-m", "masksup_med.label.server", json.dumps(settings)], environment)

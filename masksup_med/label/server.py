@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from masksup_med.label.guard import LOOPBACK, Guard
 
 __all__ = ["TOKEN", "main"]
 
+logger = logging.getLogger("masksup_med")
+
 TOKEN = "MASKSUP_LABEL_TOKEN"  # the environment has it, since other users can read a command
 _MAX_BYTES = 512 << 20
+_BEHIND = ("train", "scoring", "batch_infer")  # in processes of their own, of whose words MONAI Label makes log lines
 
 
 def main(settings: Mapping[str, Any]) -> None:
@@ -34,7 +38,11 @@ def main(settings: Mapping[str, Any]) -> None:
         settings: ``studies``, ``model``, ``host``, ``port``, and ``device`` or None.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("masksup_med").setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
+    for work in _BEHIND:
+        words = logging.getLogger(f"task_{work}")
+        words.setLevel(logging.INFO)
+        words.addFilter(lambda record: not record.getMessage().startswith("["))  # what MONAI Label says
     with tempfile.TemporaryDirectory(prefix="masksup-label-") as uploads:
         tempfile.tempdir = uploads  # where MONAI Label puts what it is sent
         _prepare(settings, uploads)
@@ -63,21 +71,20 @@ def _serve(settings: Mapping[str, Any]) -> None:
     host, token = settings["host"], os.environ.pop(TOKEN, None)
     hosts = (*LOOPBACK, host) if host in LOOPBACK else ()
     try:
-        uvicorn.run(
-            Guard(_application(), hosts, token, _MAX_BYTES), host=host, port=settings["port"], log_level="warning"
-        )
+        app = Guard(_application(settings), hosts, token, _MAX_BYTES)
+        uvicorn.run(app, host=host, port=settings["port"], log_level="warning")
     finally:
         for method in background_processes:
             stop_background_task(method)
 
 
-def _application() -> Any:
+def _application(settings: Mapping[str, Any]) -> Any:
     """The routes."""
     from fastapi import Depends, FastAPI
     from monailabel.endpoints import activelearning, batch_infer, datastore, infer, info, scoring, train, wsi_infer
     from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 
-    app = FastAPI(title="masksup label", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app = FastAPI(title="masksup label", docs_url=None, redoc_url=None, lifespan=partial(_lifespan, settings))
     for endpoint in (info, infer, wsi_infer, batch_infer, train, activelearning, scoring, datastore):
         app.include_router(endpoint.router, dependencies=[Depends(_known)])
     statuses = {
@@ -94,12 +101,18 @@ def _application() -> Any:
 
 
 @asynccontextmanager
-async def _lifespan(_: Any) -> AsyncIterator[None]:
+async def _lifespan(settings: Mapping[str, Any], _: Any) -> AsyncIterator[None]:
     from monailabel.interfaces.utils.app import app_instance
 
     app = app_instance()
     app.server_mode(True)
     app.on_init_complete()
+    host = f"[{settings['host']}]" if ":" in settings["host"] else settings["host"]
+    waiting = len(app.datastore().unlabelled())
+    logger.info(
+        "%s serves at http://%s:%d; %d images wait for a label. Ctrl-C ends.",
+        *(settings["model"], host, settings["port"], waiting),
+    )
     yield
 
 

@@ -27,8 +27,6 @@ from masksup_med.label.workspace import FOLDER, Workspace
 
 __all__ = ["MaskSupLabel"]
 
-logger = logging.getLogger(__name__)
-
 
 class MaskSupLabel(MONAILabelApp):
     """Serve one working copy.
@@ -41,6 +39,7 @@ class MaskSupLabel(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        _speak_plainly()
         self._workspace = Workspace(Path(studies) / FOLDER / conf["model"])
         self._served = Served(self._workspace.folder, conf.get("device"))
         self._scores = Scores(self._workspace.folder)
@@ -127,6 +126,14 @@ class MaskSupLabel(MONAILabelApp):
         _one_of(
             {"model": self._infers, "strategy": self._strategies, "method": self._scoring_methods}[kind], name, kind
         )
+
+
+def _speak_plainly() -> None:
+    """Have messages go out as they are, for clients to show, without what libraries say of themselves."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("__main__", "ignite", "monailabel"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _one_of(there: Mapping[str, Any], name: Any, kind: str) -> Any:

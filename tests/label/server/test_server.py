@@ -245,3 +245,11 @@ def test_it_ends_with_all_that_it_has_started(server):
     _, alive = psutil.wait_procs(children, timeout=10)
     assert children
     assert not alive
+
+
+def test_the_terminal_has_told_what_happened(server):
+    lines = (server.studies.parent / "server.log").read_text(encoding="utf-8").splitlines()
+    assert any(f"{MODEL} serves at {server.url}; 16 images wait for a label" in line for line in lines)
+    assert any("held-out images" in line for line in lines)
+    assert any(line.startswith("epoch 100/100") for line in lines)
+    assert not [line for line in lines if line.startswith("[")]
