@@ -101,8 +101,9 @@ def _serve(args: argparse.Namespace, workspace: Workspace) -> NoReturn:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((args.host, args.port))
-        except OSError as error:
-            raise SettingError(f"Port {args.port} is taken on {args.host} ({error.strerror}); name another.") from None
+        except (OSError, OverflowError) as error:
+            place, why = f"port {args.port} on {args.host}", getattr(error, "strerror", None) or error
+            raise SettingError(f"Nothing can listen to {place} ({why}); name another.") from None
     settings = {
         "studies": str(workspace.folder.parents[1]),
         "model": workspace.folder.name,

@@ -75,12 +75,13 @@ def test_others_are_not_listened_to_without_a_token(host, studies, installed, tm
     assert "give --token" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told(studies, installed, tmp_path, capsys):
+def test_a_port_that_cannot_be_had_is_told(studies, installed, tmp_path, capsys):
     bundle = write_bundle(tmp_path / "my_polyps")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert main(["label", "--studies", str(studies), "--bundle", str(bundle), "--port", port]) == 1
-    assert f"Port {port} is taken" in capsys.readouterr().err
+        for each in (port, "99999"):
+            assert main(["label", "--studies", str(studies), "--bundle", str(bundle), "--port", each]) == 1
+            assert f"Nothing can listen to port {each} on 127.0.0.1" in capsys.readouterr().err
 
 
 def test_nothing_is_undone_that_was_not_done(studies, elsewhere, tmp_path, capsys):
