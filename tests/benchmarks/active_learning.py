@@ -1,7 +1,7 @@
 """Annotation in simulation: which images to label next, by disagreement, by entropy, or by chance.
 
     python -m tests.benchmarks.active_learning DATA OUT --seed 0  # and 1, and 2: hours on a CPU; goes on where it was
-    python -m tests.benchmarks.active_learning DATA OUT --table
+    python -m tests.benchmarks.active_learning DATA OUT --table  # and OUT/annotation.png
 
 Each seed holds out a third of the patients to measure on. Of the other images 5 are labelled at first, the same for
 each way to choose; then five times 5 more, that the model of before would like to have labelled. Each model is
@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
@@ -26,7 +28,7 @@ from masksup_med.bundle.predictor import Predictor
 from masksup_med.data.datalist import load_datalist, save_datalist
 from masksup_med.data.decode import read_image, read_label
 from masksup_med.data.splits import Item
-from masksup_med.evaluate.paired import difference, resampled_means
+from masksup_med.evaluate.paired import Difference, difference, resampled_means
 from masksup_med.evaluate.quality.scores import answer, entropy
 from masksup_med.label.scores import disagreement_of, viewing
 from masksup_med.metrics.overlap import iou
@@ -102,10 +104,19 @@ def measure(file: Path, bundle: Bundle, held_out: list[Item]) -> None:
             writer.writerow([Path(item["image"]).stem, item["group"], iou(found, truth)])
 
 
-def table(folder: Path) -> Iterator[str]:
-    """IoU by number of labels, all folds together, with 95 % intervals over patients; differences from chance."""
-    yield "| labels | " + " | ".join(f"{way} | difference" if way != "random" else way for way in WAYS) + " |"
-    yield "|---:|" + "---:|" * (2 * len(WAYS) - 1)
+class Point(NamedTuple):
+    """What a way to choose has come to with a number of labels."""
+
+    mean: float  # IoU
+    interval: tuple[float, float]
+    difference: Difference | None  # from chance
+
+
+Points = Sequence[tuple[int, dict[str, Point]]]
+
+
+def points(folder: Path) -> Iterator[tuple[int, dict[str, Point]]]:
+    """IoU by number of labels, all folds together, with 95 % intervals over patients."""
     for count in range(STEP, STEP * (ROUNDS + 2), STEP):
         rows = {
             way: [row for file in sorted(folder.glob(f"seed*/{way}/{count}.csv")) for row in _rows(file)]
@@ -117,15 +128,40 @@ def table(folder: Path) -> Iterator[str]:
         bootstrap, draws = Bootstrap(groups), np.random.default_rng(0)
         values = {way: np.array([[float(row["iou"])] for row in each]) for way, each in rows.items()}
         means = {way: resampled_means(each, bootstrap, draws) for way, each in values.items()}
-        cells = []
+        found = {}
         for way in WAYS:
-            low, high = interval(means[way]) or (np.nan, np.nan)
-            cells.append(f"{values[way].mean():.3f} ({low:.3f}–{high:.3f})")
-            if way != "random":
-                found = difference(values["random"], values[way], (means["random"], means[way]), groups)
-                low, high = found.interval or (np.nan, np.nan)
-                cells.append(f"{found.mean:+.3f} ({low:+.3f} to {high:+.3f}, p {found.p:.2g})")
+            pair = (means["random"], means[way])
+            from_chance = None if way == "random" else difference(values["random"], values[way], pair, groups)
+            found[way] = Point(float(values[way].mean()), interval(means[way]) or (np.nan, np.nan), from_chance)
+        yield count, found
+
+
+def table(found: Points) -> Iterator[str]:
+    """The points as Markdown."""
+    yield "| labels | " + " | ".join(f"{way} | difference" if way != "random" else way for way in WAYS) + " |"
+    yield "|---:|" + "---:|" * (2 * len(WAYS) - 1)
+    for count, ways in found:
+        cells = []
+        for mean, (low, high), from_chance in ways.values():
+            cells.append(f"{mean:.3f} ({low:.3f} to {high:.3f})")
+            if from_chance:
+                low, high = from_chance.interval or (np.nan, np.nan)
+                cells.append(f"{from_chance.mean:+.3f} ({low:+.3f} to {high:+.3f}), p {from_chance.p:.2g}")
         yield f"| {count} | {' | '.join(cells)} |"
+
+
+def draw(found: Points, file: Path) -> None:
+    """The points as a picture."""
+    counts = np.array([count for count, _ in found])
+    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    for number, (way, colour) in enumerate(zip(WAYS, ("0.4", "#0072b2", "#d55e00"), strict=True)):
+        means = np.array([ways[way].mean for _, ways in found])
+        low, high = np.array([ways[way].interval for _, ways in found]).T
+        places = counts + (number - 1) * 0.25  # beside each other
+        axes.errorbar(places, means, (means - low, high - means), color=colour, marker="o", capsize=2, label=way)
+    axes.set(xlabel="labelled images", ylabel="IoU on patients held out", xticks=counts)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=110)
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -142,7 +178,10 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if args.table:
-        print("\n".join(table(args.output)))
+        if not (found := list(points(args.output))):
+            parser.error(f"no round in {args.output} is finished in all ways")
+        print("\n".join(table(found)))
+        draw(found, args.output / "annotation.png")
     else:
         simulate(args.data, args.output, args.seed)
 
