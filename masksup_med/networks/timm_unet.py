@@ -18,9 +18,9 @@ __all__ = ["TimmUNet"]
 class TimmUNet(nn.Module):
     """U-Net decoder on an encoder from timm that gives features at several resolutions.
 
-    Every level doubles the size, joins the encoder's features and has two convolutions, of 256 channels at the coarsest
-    and half as many at each finer one. The last is at the encoder's finest resolution, from which the logits are
-    interpolated. Any input size: padded to a multiple of the encoder's coarsest stride.
+    Every level doubles the size, joins the encoder's features and has two convolutions. The last is at the encoder's
+    finest resolution, from which the logits are interpolated. Any input size: padded to a multiple of the encoder's
+    coarsest stride.
 
     Args:
         in_channels: channels of the image.
@@ -28,6 +28,7 @@ class TimmUNet(nn.Module):
         encoder: timm's name, such as ``"resnet34"``, ``"convnext_tiny"`` or ``"pvt_v2_b2"``.
         weights: of the encoder: a file in timm's naming; ``"imagenet"`` for timm's, downloaded if need be; None for
             random ones. ImageNet weights expect intensities with ImageNet's mean and standard deviation.
+        decoder_channels: of the coarsest level's convolutions; each finer level has half as many.
 
     Shapes:
         ``(B, in_channels, H, W)`` to logits ``(B, out_channels, H, W)``.
@@ -40,7 +41,12 @@ class TimmUNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, encoder: str = "resnet34", weights: str | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        encoder: str = "resnet34",
+        weights: str | None = None,
+        decoder_channels: int = 256,
     ) -> None:
         super().__init__()
         self.encoder = create_encoder(encoder, in_channels, weights, features_only=True)
@@ -59,10 +65,8 @@ class TimmUNet(nn.Module):
         *skips, width = info.channels()
         self.decoder = nn.ModuleList()
         for level, skip in enumerate(reversed(skips)):
-            out = 256 >> level
-            self.decoder.append(
-                UpCat(2, width, skip, out, "relu", "batch", bias=False, upsample="nontrainable", pre_conv=None)
-            )
+            out = decoder_channels >> level
+            self.decoder.append(_up(width, skip, out))
             width = out
         self.head = nn.Conv2d(width, out_channels, kernel_size=3, padding=1)
 
@@ -74,3 +78,7 @@ class TimmUNet(nn.Module):
         for level in self.decoder:
             h = level(h, features.pop())
         return crop_to(resize_to(self.head(h), padded), x)
+
+
+def _up(width: int, skip: int, out: int) -> UpCat:
+    return UpCat(2, width, skip, out, "relu", "batch", bias=False, upsample="nontrainable", pre_conv=None, is_pad=False)

