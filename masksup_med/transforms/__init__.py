@@ -8,7 +8,7 @@ from masksup_med.transforms.array import (
     RandScribbleMask,
     fill_hidden,
 )
-from masksup_med.transforms.batch import RandBatchAffined, RandBatchIntensityd
+from masksup_med.transforms.batch import RandBatchAffined, RandBatchGammad, RandBatchIntensityd
 from masksup_med.transforms.dictionary import (
     RandBlockMaskD,
     RandBlockMaskd,
@@ -45,6 +45,7 @@ __all__ = [
     "ForegroundLabelDict",
     "ForegroundLabeld",
     "RandBatchAffined",
+    "RandBatchGammad",
     "RandBatchIntensityd",
     "RandBlockMask",
     "RandBlockMaskD",

@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple_rep
 
-__all__ = ["RandBatchAffined", "RandBatchIntensityd"]
+__all__ = ["RandBatchAffined", "RandBatchGammad", "RandBatchIntensityd"]
 
 Batch = Mapping[Hashable, torch.Tensor]
 
@@ -72,6 +72,34 @@ class RandBatchAffined(MapTransform, Randomizable):
         new_sides, sides = np.array(new_size[::-1]), np.array(size[::-1])  # for angles between pixels, not shares
         linear = turn * mirror / zoom[:, None, None] * new_sides / sides[:, None]
         return np.concatenate([linear, shift[..., None]], -1).astype(np.float32)
+
+
+class RandBatchGammad(MapTransform, Randomizable):
+    """Raise the intensities of each image of a batch to a power, each channel by itself; black and white stay.
+
+    Of stained tissue in bright field that scales the optical density, as if more or less of a stain were there.
+
+    Args:
+        keys: of tensors ``(B, C, H, W[, D])`` with intensities from -1 to 1; others are brought there.
+        prob: of each image.
+        gamma: the greatest power, above 1; powers lie between its inverse and it, evenly on a logarithmic scale.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 1.0, gamma: float = 1.0) -> None:
+        super().__init__(keys)
+        self.prob, self.gamma = prob, gamma
+
+    def __call__(self, data: Batch) -> dict[Hashable, torch.Tensor]:
+        """Return the batch with other intensities."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            images = d[key]
+            count, channels, *space = images.shape
+            powers = self.gamma ** (self.R.uniform(-1, 1, (count, channels)) * (self.R.rand(count, 1) < self.prob))
+            exponent = torch.from_numpy(powers.astype(np.float32)).to(images.device)
+            light = ((images + 1) / 2).clamp(0, 1)
+            d[key] = light ** exponent[(..., *[None] * len(space))] * 2 - 1
+        return d
 
 
 class RandBatchIntensityd(MapTransform, Randomizable):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from masksup_med.transforms import RandBatchAffined, RandBatchIntensityd
+from masksup_med.transforms import RandBatchAffined, RandBatchGammad, RandBatchIntensityd
 
 
 def batch(count=4, size=(40, 60), seed=0):
@@ -85,6 +85,7 @@ def test_bytes_come_in_and_numbers_go_out():
     [
         RandBatchAffined("image", rotate_range=1, translate_range=0.1, flip_prob=0.5),
         RandBatchIntensityd("image", factors=0.2, offsets=0.1),
+        RandBatchGammad("image", gamma=2),
     ],
 )
 def test_the_seed_decides_and_images_differ(transform):
@@ -110,6 +111,26 @@ def test_intensities_keep_their_bounds(size):
 def test_intensities_stay_without_chance():
     data = batch()
     assert torch.equal(RandBatchIntensityd("image", prob=0, factors=0.5, offsets=1)(data)["image"], data["image"])
+
+
+@pytest.mark.parametrize("size", [(8, 9), (5, 6, 7)])
+def test_gamma_keeps_black_and_white_and_its_bounds(size):
+    greys = torch.full((300, 3, *size), -0.5)  # a quarter of white
+    greys[..., 0], greys[..., 1] = -1.0, 1.0
+    result = RandBatchGammad("image", prob=0.75, gamma=2).set_random_state(0)({"image": greys})["image"]
+    assert torch.equal(result[..., :2], greys[..., :2])
+    powers = (torch.log((result[..., 2:] + 1) / 2) / np.log(0.25)).flatten(2)
+    torch.testing.assert_close(powers.amin(2), powers.amax(2))  # a power for each channel
+    powers = powers[..., 0]
+    assert 0.5 <= powers.min() < 0.52 and 1.95 < powers.max() <= 2
+    changed = powers[(powers - 1).abs().amax(1) > 1e-6]
+    assert 0.7 < len(changed) / 300 < 0.8
+    assert torch.log2(changed).mean().abs() < 0.05  # as many brighter as darker
+
+
+def test_gamma_takes_what_is_out_of_bounds():
+    image = {"image": torch.tensor([-1.5, 1.5]).reshape(1, 1, 1, 2)}
+    assert RandBatchGammad("image", gamma=2)(image)["image"].flatten().tolist() == [-1, 1]
 
 
 class Given:
