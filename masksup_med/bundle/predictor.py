@@ -19,6 +19,7 @@ from masksup_med.bundle.processing import MonaiProcessing, Prediction, Prepared,
 from masksup_med.bundle.tiles import blend
 from masksup_med.data.decode import read_image
 from masksup_med.errors import DataError, SettingError
+from masksup_med.handlers.noted import check_noted
 from masksup_med.inferers.disagreement import MAPS, compared
 from masksup_med.inferers.runtimes import open_runtime
 from masksup_med.inferers.views import View
@@ -40,7 +41,7 @@ class Predictor:
             what ``masksup export`` has made of it.
 
     Raises:
-        CheckpointError: its weights cannot be read, or do not fit its network.
+        CheckpointError: its weights cannot be read, do not fit its network, or are not those that it notes.
         DataError: its processing cannot be followed.
         MissingDataError: there is no exported network for the runtime.
         SettingError: there is no such device, or the runtime is not installed.
@@ -65,6 +66,7 @@ class Predictor:
             bundle.config["device"] = _device(device)
         self.device = torch.device(bundle.made("device"))
         self.network: torch.nn.Module = bundle.made("network").eval()
+        check_noted(bundle.weights)
         load_weights(bundle.weights, self.network)
         self._inferer = bundle.made("inferer")
         self.runtime = open_runtime(bundle, runtime, self.network, self.device)

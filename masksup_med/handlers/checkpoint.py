@@ -14,6 +14,7 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from masksup_med.errors import CheckpointError
+from masksup_med.handlers.noted import check_noted, forget_noted
 from masksup_med.networks.weights import check_fits, load_initial_weights, load_weights, read_state
 from masksup_med.outputs.atomic import atomic_path, sweep
 
@@ -26,6 +27,7 @@ class BestModelSaver:
     """Save a network's weights whenever an evaluator's key metric is the best so far.
 
     MONAI's own saver is not atomic. The file holds the plain ``state_dict``, as MONAI's zoo and MONAI Label want it.
+    What the bundle noted of the weights before is taken out of its metadata.
 
     Args:
         path: file to write, usually ``models/model.pt`` of a bundle.
@@ -43,6 +45,8 @@ class BestModelSaver:
     def __call__(self, engine: Workflow) -> None:
         """Save if this epoch's metric is the best."""
         if engine.state.best_metric_epoch == engine.state.epoch:
+            if idist.get_rank() == 0:
+                forget_noted(self.path)
             _save(_unwrapped(self.network).state_dict(), self.path)
 
 
@@ -108,6 +112,8 @@ class TrainingState:
 class WeightsLoader:
     """Load a network's weights when an engine starts; see :func:`~masksup_med.networks.weights.load_weights`.
 
+    Weights of a bundle that notes another SHA-256 are refused.
+
     Args:
         path: file that holds the weights.
         network: network to load them into.
@@ -123,6 +129,7 @@ class WeightsLoader:
 
     def __call__(self, engine: Workflow) -> None:
         """Load the weights."""
+        check_noted(self.path)
         load_weights(self.path, _unwrapped(self.network))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from masksup_med.bundle.bundle import Bundle
 from masksup_med.errors import MissingDataError, SettingError
+from masksup_med.handlers.noted import forget_noted
 from masksup_med.outputs.atomic import atomic_folder, atomic_path
 
 __all__ = ["FOLDER", "OUTCOME", "Workspace"]
@@ -80,6 +81,7 @@ class Workspace:
         """Have weights serve from now on, and keep those that served before."""
         number = 1 + max(self._numbers("models", _BEFORE), default=0)
         shutil.copyfile(self.weights, self.weights.with_name(f"before_{number}.pt"))
+        forget_noted(self.weights)
         with atomic_path(self.weights) as temporary:
             shutil.copyfile(weights, temporary)
 
@@ -95,6 +97,7 @@ class Workspace:
         numbers = sorted(self._numbers("models", _BEFORE))
         if not numbers:
             raise SettingError(f"{self.folder.name} has the weights that it came with; there is nothing to undo.")
+        forget_noted(self.weights)
         os.replace(self.weights.with_name(f"before_{numbers.pop()}.pt"), self.weights)
         return len(numbers)
 
