@@ -20,12 +20,13 @@ def check_noted(weights: Path) -> None:
     """Refuse weights that are not those that their bundle notes.
 
     Args:
-        weights: a file of weights, in a bundle or elsewhere.
+        weights: a file of weights, in a bundle or elsewhere; whether it is there, is for others to say.
 
     Raises:
         CheckpointError: the bundle notes another SHA-256, or its metadata cannot be read.
     """
-    if _metadata(weights).get("weights_sha256", sha256 := sha256_of(weights)) != sha256:
+    noted = _metadata(weights).get("weights_sha256")
+    if noted is not None and weights.is_file() and noted != sha256_of(weights):
         raise CheckpointError(
             f"{weights} is damaged, or of another training: its SHA-256 is not the one in {_file(weights)}; get the "
             "file again or, if you put it there yourself, take weights_sha256 out of metadata.json."

@@ -11,8 +11,8 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from masksup_med.bundle import Bundle, Predictor
-from masksup_med.errors import CheckpointError, MaskSupError
-from masksup_med.handlers import BestModelSaver
+from masksup_med.errors import CheckpointError, MaskSupError, MissingDataError
+from masksup_med.handlers import BestModelSaver, WeightsLoader
 from masksup_med.handlers.noted import check_noted, forget_noted
 from masksup_med.label.workspace import Workspace
 from tests.bundle.bundles import write_bundle
@@ -66,6 +66,13 @@ def test_a_flipped_bit_is_refused_by_monais_command(bundle, tmp_path):
         workflow.run()
     assert "is damaged, or of another training" in str(MaskSupError.among(raised.value))
     assert not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out")
+
+
+def test_weights_that_are_not_there_are_asked_for_elsewhere(bundle):
+    (bundle / "models" / "model.pt").unlink()
+    check_noted(bundle / "models" / "model.pt")
+    with pytest.raises(MissingDataError, match=r"No weights at .*model\.pt; train the bundle first"):
+        WeightsLoader(bundle / "models" / "model.pt", torch.nn.Identity())(None)
 
 
 def test_weights_in_no_bundle_are_not_asked_about(tmp_path):
