@@ -26,8 +26,9 @@ class TimmUNet(nn.Module):
         in_channels: channels of the image.
         out_channels: channels of the logits.
         encoder: timm's name, such as ``"resnet34"``, ``"convnext_tiny"`` or ``"pvt_v2_b2"``.
-        weights: of the encoder: a file in timm's naming; ``"imagenet"`` for timm's, downloaded if need be; None for
-            random ones. ImageNet weights expect intensities with ImageNet's mean and standard deviation.
+        weights: of the encoder: a file in timm's naming; ``"imagenet"`` for timm's, downloaded if need be, or a
+            package's; None for random ones. Most ImageNet weights expect intensities with ImageNet's mean and
+            standard deviation, those of ``"tf_efficientnet_lite0"`` from -1 to 1.
         decoder_channels: of the coarsest level's convolutions; each finer level has half as many.
 
     Shapes:
