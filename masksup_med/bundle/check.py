@@ -111,9 +111,14 @@ def _network(folder: Path) -> Iterator[str]:
     for file in files:
         with _explained(f"network_def of {file} is not what {_METADATA} says", "change one of them"):
             verify_net_in_out("network_def", str(folder / _METADATA), str(folder / file), device="cpu")
-    definitions = [ConfigParser.load_config_file(folder / file)["network_def"] for file in files]
+    definitions = [_without_start(ConfigParser.load_config_file(folder / file)["network_def"]) for file in files]
     if definitions[0] != definitions[-1]:
         yield f"network_def of {_INFERENCE} and of {_TRAIN} are not the same; copy the one that the weights are of."
+
+
+def _without_start(definition: Any) -> Any:
+    """A network's definition without the weights that it starts from, which only training needs."""
+    return {k: v for k, v in definition.items() if k != "weights"} if isinstance(definition, dict) else definition
 
 
 def _torchscript(folder: Path) -> Iterator[str]:

@@ -51,10 +51,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--paradigm",
         choices=("masksup", "context", "baseline", "mae"),
         help="masksup: with the paper's equal weights; context: without agreement of the views; baseline: without "
-        "hiding; mae: baseline, after as many epochs without labels as a masked autoencoder (default: MaskSup with the "
-        "weights of the shipped bundles)",
+        "hiding; mae: baseline, after as many epochs without labels as a masked autoencoder (default: MaskSup in "
+        "which the masked view weighs 0.3)",
     )
-    parser.add_argument("--network", metavar="NAME", help="see `masksup networks` (default: a residual U-Net)")
+    parser.add_argument(
+        "--network", metavar="NAME", default="residual_unet", help="see `masksup networks` (default: %(default)s)"
+    )
     parser.add_argument(
         "--classes",
         nargs="+",

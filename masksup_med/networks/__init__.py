@@ -22,6 +22,7 @@ from masksup_med.networks.levit_unet import LeViTUNet
 from masksup_med.networks.medt import MedT
 from masksup_med.networks.res_unet import ResUNet
 from masksup_med.networks.res_unet_plus_plus import ResUNetPlusPlus
+from masksup_med.networks.residual_unet import ResidualUNet
 from masksup_med.networks.timm_unet import TimmUNet
 from masksup_med.networks.unet import UNet
 from masksup_med.networks.unet_large import UNetLarge
@@ -39,6 +40,7 @@ __all__ = [
     "NetworkEntry",
     "ResUNet",
     "ResUNetPlusPlus",
+    "ResidualUNet",
     "TimmUNet",
     "UNet",
     "UNetLarge",
@@ -74,6 +76,7 @@ def _levit(size: str) -> NetworkEntry:
 
 NETWORKS: dict[str, NetworkEntry] = {
     "unet": NetworkEntry(UNet),
+    "residual_unet": NetworkEntry(ResidualUNet, "MONAI UNet"),
     "unet_large": NetworkEntry(UNetLarge, "MONAI BasicUNet"),
     "unet_plus_plus": NetworkEntry(UNetPlusPlus, "MONAI BasicUNetPlusPlus"),
     "attention_unet": NetworkEntry(AttentionUNet, "MONAI AttentionUnet"),

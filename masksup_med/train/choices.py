@@ -18,6 +18,7 @@ _MULTIPLE = 32  # of the network's input
 _LEAST_SIDE = 64
 _RARE = 0.2  # share of the pixels
 _NARROW = 128  # levels: intensities that use fewer are stretched
+_MASKED_VIEW = 0.3  # its weight: the most that costs nothing on whole images, docs/reports/experiments.md
 _HUNDRED = 100  # images for training; more deserve more steps
 _WORTH_COMPILING = 4000  # steps; compiling takes a minute or two
 
@@ -37,8 +38,8 @@ class Wishes(NamedTuple):
     """What a user has asked for."""
 
     preset: str = "fast"
-    paradigm: str | None = None  # the shipped bundles' own
-    network: str | None = None
+    paradigm: str | None = None  # MaskSup, the masked view with the weight below
+    network: str = "residual_unet"
     epochs: int | None = None
     seed: int = 0
 
@@ -175,11 +176,12 @@ def _hiding(settings: dict[str, Any], paradigm: str | None) -> Choice:
     patch = 16 if side >= 128 else 8
     if paradigm in ("baseline", "mae"):
         return Choice("hiding", "none", "as --paradigm says", {})
+    weight = {"context_weight": _MASKED_VIEW} if paradigm is None else {}
     return Choice(
         "hiding",
         f"25–35 % in patches of {patch} pixels",
         f"of {side} on the shorter side",
-        {"hiding#patch_size": patch},
+        {"hiding#ratio": "medium", "hiding#patch_size": patch, **weight},
     )
 
 

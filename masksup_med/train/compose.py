@@ -75,15 +75,13 @@ def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[s
     for choice in choices:
         settings |= choice.settings
     dataset = {"dataset_dir": f"$@bundle_root + '/{DATALIST.as_posix()}'"}
-    return {**dataset, "seed": wishes.seed, **settings}
+    return {**dataset, "seed": wishes.seed, "temperature": 1.0, **settings}
 
 
 def _overlays(wishes: Wishes) -> dict[str, Any]:
     """The settings of what was asked for by name."""
-    named = {"paradigm": wishes.paradigm, "network": wishes.network}
-    return {
-        key: value for kind, name in named.items() if name is not None for key, value in overlay(kind, name).items()
-    }
+    paradigm = {} if wishes.paradigm is None else overlay("paradigm", wishes.paradigm)
+    return paradigm | overlay("network", wishes.network)
 
 
 def _channels(drawn: Drawn) -> int:
@@ -93,7 +91,7 @@ def _channels(drawn: Drawn) -> int:
 def _kept(file: str, there: Mapping[str, Any], settings: Mapping[str, Any], drawn: Drawn) -> dict[str, Any]:
     """Those of the settings that belong into a config."""
     if file == "train.yaml":
-        return dict(settings)
+        return {key: value for key, value in settings.items() if key != "temperature"}
     if file != "inference.yaml":
         return {}
     kept = {key: value for key, value in settings.items() if key.partition("#")[0] in there and key != "dataset_dir"}
@@ -130,7 +128,8 @@ def _decisions(steps: list[dict[str, Any]], drawn: Drawn) -> list[dict[str, Any]
 
 def _metadata(source: Path, name: str, drawn: Drawn) -> str:
     metadata = json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    metadata.pop("dicom_segments", None)
+    for of_the_base in ("dicom_segments", "weights_sha256", "quality"):
+        metadata.pop(of_the_base, None)
     names = ("background", *drawn.names)
     listed = ", ".join(drawn.names)
     several = len(drawn.names) > 1

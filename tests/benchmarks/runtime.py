@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 
-from masksup_med.bundle import Bundle, Predictor, copy_bundle
+from masksup_med.bundle import Bundle, Predictor
+from masksup_med.bundle.location import overlay
 from masksup_med.data.phantoms import gland_phantom, polyp_phantom
 from masksup_med.inferers.runtimes import open_runtime
 from masksup_med.inferers.runtimes.export import PRECISIONS, export
+from tests.bundle.bundles import blank_copy
 
 SIDE, BATCH, ROUNDS, UNSEEN = 352, 4, 5, 24
 BASIC_UNET = {"_target_": "BasicUNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1}
@@ -104,8 +105,7 @@ def seconds(run: Run, images: torch.Tensor) -> float:
 
 def trained(name: str, phantom: Phantom, settings: Any, steps: int, side: int, folder: Path) -> Bundle:
     """A copy of a bundle, with other settings, that has learnt phantoms."""
-    file = copy_bundle(name, folder) / "configs" / "inference.yaml"
-    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **settings}, sort_keys=False))
+    blank_copy(name, folder, **{**overlay("network", "residual_unet"), **settings})
     weights = folder / "models" / "model.pt"
     torch.save({}, weights)  # a bundle without weights does not open
     torch.manual_seed(0)

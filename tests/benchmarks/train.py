@@ -24,6 +24,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from masksup_med.bundle import find_bundle
+from masksup_med.bundle.location import overlay
 from masksup_med.data.phantoms import write_phantoms
 from masksup_med.transforms import RandMask, RandPatchMask, RandScribbleMask
 
@@ -133,6 +134,7 @@ def configured(size: int, compiled: bool) -> Iterator[tuple[ConfigParser, Path]]
         ]
         config.update(
             {
+                **overlay("network", "residual_unet"),
                 "device": "cpu", "image_size": [size, size], "compile": compiled, "output_dir": temporary,
                 "train#dataset#data": items, "train#dataset#progress": False, "train#trainer#train_handlers": [],
             }

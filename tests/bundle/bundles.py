@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from masksup_med.bundle import copy_bundle, find_bundle
+from masksup_med.bundle.edit import with_settings
 
 Step = dict[str, Any]  # a transform as a bundle writes it: its name under _target_, and its parameters
 
@@ -67,12 +68,26 @@ def parsed(config: Step) -> ConfigParser:
     return ConfigParser({"imports": ["$import masksup_med"], **config})
 
 
+def blank_copy(name: str, folder: Path, **settings: Any) -> Path:
+    """Copy a shipped bundle as it was before its training: no weights, nothing found out about them; other settings."""
+    copy_bundle(name, folder)
+    for file in (folder / "models").iterdir():
+        file.unlink()
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    found_out = ("weights_sha256", "quality")
+    metadata = {key: value for key, value in metadata.items() if key not in found_out} | {"eval_metrics": {}}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    file = folder / "configs" / "inference.yaml"
+    text = with_settings(file.read_text(encoding="utf-8"), {"temperature": 1.0, **settings})
+    file.write_text(text, encoding="utf-8")
+    return folder
+
+
 def write_bundle(
     folder: Path, network: Step | None = None, weights: Any = None, classes: Sequence[str] = ("polyp",), **settings: Any
 ) -> Path:
     """Write polyp_masksup with other settings into a folder, and weights, which are random if none are given."""
-    copy_bundle("polyp_masksup", folder)
-    file = folder / "configs" / "inference.yaml"
+    file = blank_copy("polyp_masksup", folder) / "configs" / "inference.yaml"
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     config.pop("max_pixels", None)
     config |= {"device": "cpu", "image_size": [64, 64], "network_def": network or TINY_UNET, **settings}

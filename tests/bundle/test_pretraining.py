@@ -7,10 +7,11 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 
-from masksup_med.bundle import bundle_names, copy_bundle, overlays
+from masksup_med.bundle import bundle_names, overlays
 from masksup_med.errors import MaskSupError, MissingDataError
 from masksup_med.train import workflow
-from tests.bundle.test_runs import SMALL, TINY_NETWORK
+from tests.bundle.bundles import blank_copy
+from tests.bundle.test_runs import SMALL, SMALL_NETWORK, TINY_NETWORK
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(params=bundle_names())
 def bundle(request, tmp_path, empty_store):
     """A copy of a bundle with an MLflow store."""
-    folder = copy_bundle(request.param, tmp_path / "copy" / request.param)
+    folder = blank_copy(request.param, tmp_path / "copy" / request.param)
     (folder / "eval").mkdir()
     shutil.copy(empty_store, folder / "eval")
     return folder
@@ -26,7 +27,7 @@ def bundle(request, tmp_path, empty_store):
 
 def run(bundle, *files, **settings):
     done = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / "train.yaml"), *map(str, files)],
+        config_file=[str(bundle / "configs" / "train.yaml"), str(overlays() / SMALL_NETWORK), *map(str, files)],
         workflow_type="train",
         logging_file=False,
         **{**SMALL[bundle.name], **TINY_NETWORK, "batch_size": 4, "max_epochs": 2, **settings},

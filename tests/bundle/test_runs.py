@@ -28,7 +28,8 @@ SMALL = {
     "polyp_masksup": {"image_size": [64, 64]},
     "gland_masksup": {"patch_size": [48, 48]},  # larger than half of a phantom: padding is needed
 }
-TINY_NETWORK = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
+SMALL_NETWORK = "network/residual_unet.yaml"
+TINY_NETWORK = {"network_def#channels": [4, 8]}
 KINDS = {file.parent.name for file in overlays().glob("*/*.yaml")} - {"experiments"}  # which are grids
 OVERLAYS = sorted(str(file.relative_to(overlays())) for kind in KINDS for file in (overlays() / kind).glob("*.yaml"))
 NETWORK_OVERLAYS = [overlay for overlay in OVERLAYS if overlay.startswith("network/")]
@@ -63,9 +64,10 @@ def files_of(name, *files):
 
 
 def run(name, *files, kind="train", **settings):
-    network = {} if set(files) & set(NETWORK_OVERLAYS) else TINY_NETWORK
+    own = set(files) & set(NETWORK_OVERLAYS)
+    network = {} if own else TINY_NETWORK
     workflow = ConfigWorkflow(
-        config_file=files_of(name, *files),
+        config_file=files_of(name, *files, *([] if own else [SMALL_NETWORK])),
         workflow_type=kind,
         logging_file=False,
         **{**SMALL[name], **network, **settings},
@@ -237,8 +239,8 @@ def test_killed_training_resumes_to_the_same_weights(phantoms, out, tmp_path):
     settings = {
         "dataset_dir": str(phantoms("polyp")), "output_dir": str(tmp_path / "killed"),
         "ckpt_dir": str(tmp_path / "killed" / "models"), "batch_size": "4", "max_epochs": "200",
-        "image_size": "[64,64]", "network_def#channels": "[4,8]", "network_def#strides": "[2]",
-        "network_def#num_res_units": "0", "config_file": files_of("polyp_masksup", "train.yaml")[0],
+        "image_size": "[64,64]", "network_def#channels": "[4,8]",
+        "config_file": str(files_of("polyp_masksup", "train.yaml", SMALL_NETWORK)),
     }  # fmt: skip
     command = [sys.executable, "-m", "monai.bundle", "run", *(x for k, v in settings.items() for x in (f"--{k}", v))]
     checkpoint = tmp_path / "killed" / "checkpoint.pt"

@@ -19,15 +19,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from masksup_med import elastic, errors
-from masksup_med.bundle import find_bundle
+from masksup_med.bundle import find_bundle, overlays
 from masksup_med.data import ImageFileReader
 from masksup_med.engines import MaskSupTrainer
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
 ALL = "(masksup_med.data.part(@datalist, 'training') + masksup_med.data.part(@datalist, 'validation'))"
 SETTINGS = {
-    "max_epochs": 3, "batch_size": 2, "image_size": [64, 64], "network_def#channels": [4, 8],
-    "network_def#strides": [2], "network_def#num_res_units": 0, "seed": 3,
+    "max_epochs": 3, "batch_size": 2, "image_size": [64, 64], "network_def#channels": [4, 8], "seed": 3,
     "train#dataset#data": f"${ALL}[:8]", "validate#dataset#data": f"${ALL}[5:]",  # an odd number of them
 }  # fmt: skip
 ONE, TWO, EVALUATE = ["train.yaml"], ["train.yaml", "multi_gpu_train.yaml"], ["train.yaml", "evaluate.yaml"]
@@ -54,6 +53,7 @@ def start(phantoms, empty_store, tmp_path_factory):
             shutil.copy(empty_store, out)
         folders = {"dataset_dir": phantoms("polyp"), "output_dir": out, "ckpt_dir": out / "models"}
         configs = [str(find_bundle("polyp_masksup") / "configs" / file) for file in files]
+        configs.append(str(overlays() / "network" / "residual_unet.yaml"))
         settings = {"config_file": configs, **folders, **SETTINGS, **settings}
         arguments = [str(x) for key, value in settings.items() for x in (f"--{key}", value)]
         launch(2 if "multi_gpu_train.yaml" in files else 1, out, meddle, arguments)

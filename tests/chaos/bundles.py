@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from masksup_med.bundle import copy_bundle
+from tests.bundle.bundles import blank_copy
 
 __all__ = ["changed_bundle", "new_weights", "untrained_bundle"]
 
 
 def untrained_bundle(folder: Path) -> Path:
     """Copy the bundle of polyps, for pictures of 64 x 64, with tiles above 10,000 pixels; it takes slides, too."""
-    config = copy_bundle("polyp_masksup", folder) / "configs" / "inference.yaml"
+    config = blank_copy("polyp_masksup", folder) / "configs" / "inference.yaml"
     text = config.read_text()
     for setting, value in (("image_size", "[64, 64]"), ("max_pixels", "10_000")):
         text, found = re.subn(rf"(?m)^{setting}: .*", f"{setting}: {value}", text)

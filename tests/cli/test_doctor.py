@@ -21,7 +21,7 @@ from masksup_med.doctor import decoders, examine, features, machine, packages
 from masksup_med.doctor.findings import Finding, private, tried
 from masksup_med.errors import DataError
 from masksup_med.telemetry import silence
-from tests.bundle.bundles import brightness_bundle
+from tests.bundle.bundles import blank_copy, brightness_bundle
 
 STATES = {"ok", "missing", "broken"}
 SECTIONS = ["packages", "devices", "runtimes", "features", "bundles"]
@@ -274,8 +274,8 @@ class TestBundle:
         ):
             assert re.search(rf"^  {line}", out, re.MULTILINE), line
 
-    def test_without_weights(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run("polyp_masksup") == 1
+    def test_without_weights(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(str(blank_copy("polyp_masksup", tmp_path / "blank"))) == 1
         out = capsys.readouterr().out
         assert "train it first." in out and out.endswith("Does not work, and is required: opens.\n")
 

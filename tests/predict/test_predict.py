@@ -39,6 +39,7 @@ from tests.bundle.bundles import (
     SCALE,
     SIGMOID,
     SOFTMAX,
+    blank_copy,
     brightness_bundle,
     colours_bundle,
     processing,
@@ -783,7 +784,7 @@ def test_exit_codes(bright: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ("nowhere", (), "There is no file or folder"),
         ("empty", (), "no PNG, JPEG, BMP, TIFF, NIfTI or DICOM image"),
         ("in", ("--bundle", "liver"), "liver is not a bundle"),
-        ("in", ("--bundle", "polyp_masksup"), "has no weights at"),
+        ("in", ("--bundle", "blank"), "has no weights at"),
         ("in", ("--device", "toaster"), "There is no device toaster here"),
         ("in", ("--device", "cuda:77"), "There is no device cuda:77 here"),
     ],
@@ -791,6 +792,7 @@ def test_exit_codes(bright: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_cannot_begin_is_one_sentence_and_leaves_nothing(
     bright: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     inputs: str,
     options: tuple[str, ...],
@@ -798,6 +800,7 @@ def test_what_cannot_begin_is_one_sentence_and_leaves_nothing(
 ) -> None:
     write(tmp_path / "in" / "a.png", noise(5, 6))
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(blank_copy("polyp_masksup", tmp_path / "blank").parent)
     assert run(bright, tmp_path / inputs, tmp_path / "out", *options) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("Error: ") and message in err and err.count("\n") == 1

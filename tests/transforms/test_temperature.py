@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from masksup_med.bundle import Bundle, Predictor, copy_bundle
+from masksup_med.bundle import Bundle, Predictor
 from masksup_med.bundle.linear import LinearProcessing
 from masksup_med.bundle.processing import MonaiProcessing
 from masksup_med.errors import MaskSupError, SettingError
@@ -26,6 +26,7 @@ from tests.bundle.bundles import (
     SIGMOID,
     SOFTMAX,
     Step,
+    blank_copy,
     brightness_bundle,
     parsed,
     processing,
@@ -153,6 +154,6 @@ def test_without_resampling_nothing_that_is_found_changes(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["polyp_masksup", "gland_masksup"])
 def test_bundles_that_come_with_the_package_leave_the_network_as_it_is(name: str, tmp_path: Path) -> None:
-    file = copy_bundle(name, tmp_path / name) / "configs" / "inference.yaml"
+    file = blank_copy(name, tmp_path / name) / "configs" / "inference.yaml"
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert config["temperature"] == 1 and config["postprocessing"]["transforms"][0] == scaled("@temperature")

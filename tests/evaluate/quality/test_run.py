@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from scipy.special import expit
 
-from masksup_med.bundle import Bundle, Predictor, copy_bundle
+from masksup_med.bundle import Bundle, Predictor
 from masksup_med.bundle.quality import Quality, quality_of
 from masksup_med.cli import main
 from masksup_med.data.datalist import save_datalist
@@ -27,6 +27,7 @@ from masksup_med.evaluate.quality import run
 from masksup_med.evaluate.quality.run import calibrate
 from masksup_med.inferers.views import views
 from masksup_med.metrics.disagreement import disagreement
+from tests.bundle.bundles import blank_copy
 from tests.bundle.shifted import NETWORK, box, shifted_weights
 from tests.evaluate.masks import read_rows
 
@@ -53,8 +54,8 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_network(folder: Path, network: dict[str, Any], weights: dict[str, torch.Tensor]) -> Path:
-    copy_bundle("polyp_masksup", folder)
-    text = (folder / INFERENCE).read_text(encoding="utf-8").replace("[352, 352]", "[64, 64]")
+    blank_copy("polyp_masksup", folder, image_size=[64, 64])
+    text = (folder / INFERENCE).read_text(encoding="utf-8")
     text, changes = re.subn(r"network_def:\n(  .*\n)+", yaml.safe_dump({"network_def": network}), text)
     assert changes == 1
     (folder / INFERENCE).write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from masksup_med.bundle import Bundle, copy_bundle
 from masksup_med.errors import SettingError
 from masksup_med.evaluate.quality.temperature import Calibration, check_place, store_temperature
-from tests.bundle.bundles import write_bundle
+from tests.bundle.bundles import blank_copy, write_bundle
 
 SIZE = 100, 120
 
@@ -106,7 +106,7 @@ def test_a_little_above_1_as_resampling_makes_it_is_1() -> None:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Path:
-    folder = copy_bundle("polyp_masksup", tmp_path / "polyp")
+    folder = blank_copy("polyp_masksup", tmp_path / "polyp")
     (folder / "models" / "model.pt").write_bytes(b"some")
     return folder
 

@@ -22,10 +22,10 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from masksup_med.bundle import copy_bundle
 from masksup_med.bundle.edit import with_settings
 from masksup_med.data.phantoms import write_phantoms
 from masksup_med.metrics.overlap import dice
+from tests.bundle.bundles import blank_copy
 
 collect_ignore_glob = ["*"] if find_spec("monailabel") is None else []
 
@@ -53,7 +53,7 @@ class Server(NamedTuple):
 
 def untrained(folder: Path) -> Path:
     """The shipped polyp bundle, made small, with weights that know nothing."""
-    copy_bundle("polyp_masksup", folder)
+    blank_copy("polyp_masksup", folder)
     both = {"image_size": [64, 64], "network_def": _UNET}
     training = {"batch_size": 4, "learning_rate": 0.01, "hiding#patch_size": 8, "val_interval": 5}
     for name, settings in (("train", both | training), ("inference", both)):
