@@ -1,4 +1,6 @@
-"""Draw the pictures of the documentation, after ``make demo``: ``.venv/bin/python docs/images/draw.py``.
+"""Draw the pictures of the documentation and of the model cards, after ``make demo``.
+
+    .venv/bin/python docs/images/draw.py
 
 The report is looked at through Debian's chromium.
 """
@@ -12,7 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
+from masksup_med.bundle import Bundle, Predictor
 from masksup_med.data import read_image, read_label
+from masksup_med.data.phantoms import gland_phantom, polyp_phantom
 from masksup_med.evaluate.reports.plots import BLUE
 from masksup_med.outputs.overlay import draw_overlay, write_picture
 from masksup_med.transforms import RandBlockMask, RandPatchMask, RandScribbleMask
@@ -42,6 +46,16 @@ def draw_report() -> None:
         page = (DEMO / "results" / "report.html").as_uri()
         subprocess.run(["chromium", *options, f"--screenshot={shot}", page], check=True, capture_output=True)
         write_picture(HERE / "report.jpg", np.asarray(Image.open(shot).convert("RGB")))
+
+
+def draw_released(count: int = 5) -> None:
+    """What the released bundles make of drawings, in their cards: found in blue, drawn in yellow."""
+    for name, phantom in (("polyp_masksup", polyp_phantom), ("gland_masksup", gland_phantom)):
+        predictor, pictures = Predictor(Bundle.open(name)), []
+        for number in range(count):
+            picture, truth = phantom((288, 320), np.random.default_rng([3, number]))
+            pictures.append(draw_overlay(picture, predictor(picture).classes > 0, truth > 0))
+        write_picture(HERE.parents[1] / "bundles" / name / "docs" / "phantoms.jpg", np.concatenate(pictures, axis=1))
 
 
 def draw_masks(size: int = 160) -> None:
@@ -79,4 +93,5 @@ if __name__ == "__main__":
     draw_experiments()
     draw_masks()
     draw_phantoms()
+    draw_released()
     draw_report()

@@ -23,7 +23,6 @@ from sklearn.model_selection import GroupKFold
 
 from masksup_med.bundle.bundle import Bundle
 from masksup_med.bundle.edit import with_settings
-from masksup_med.bundle.location import overlay
 from masksup_med.bundle.predictor import Predictor
 from masksup_med.data.datalist import load_datalist, save_datalist
 from masksup_med.data.decode import read_image, read_label
@@ -34,15 +33,14 @@ from masksup_med.label.scores import disagreement_of, viewing
 from masksup_med.metrics.overlap import iou
 from masksup_med.metrics.statistics import Bootstrap, interval
 from masksup_med.train.workflow import fit, reports
-from tests.bundle.bundles import blank_copy
+from tests.bundle.bundles import SMALL_UNET, blank_copy
 
 WAYS = ("random", "disagreement", "entropy")
 STEP, ROUNDS, FOLDS = 5, 5, 3
 BATCH, BATCHES = 8, 600
-NETWORK = overlay("network", "residual_unet")
 SETTINGS = {
     "image_size": [128, 80], "compile": True, "val_interval": "@max_epochs", "batch_size": BATCH,
-    "learning_rate": 0.001, "context_weight": 0.3, "hiding#ratio": "medium", **NETWORK,
+    "learning_rate": 0.001, "context_weight": 0.3, "hiding#ratio": "medium", **SMALL_UNET,
 }  # fmt: skip
 
 
@@ -73,7 +71,7 @@ def trained(folder: Path, labelled: list[Item], held_out: list[Item], seed: int)
         settings = {**SETTINGS, "seed": seed, "max_epochs": BATCHES // -(-len(labelled) // BATCH)}
         for name in ("train", "inference"):
             file = folder / "configs" / f"{name}.yaml"
-            own = settings if name == "train" else {"image_size": settings["image_size"], **NETWORK}
+            own = settings if name == "train" else {"image_size": settings["image_size"], **SMALL_UNET}
             file.write_text(with_settings(file.read_text(encoding="utf-8"), own), encoding="utf-8")
         save_datalist({"training": labelled, "validation": held_out}, folder / "images.json")
         with reports():

@@ -32,14 +32,13 @@ from PIL import Image
 
 from masksup_med.bundle import Bundle, Predictor
 from masksup_med.bundle.linear import LinearProcessing
-from masksup_med.bundle.location import overlay
 from masksup_med.bundle.processing import MonaiProcessing
 from masksup_med.data.decode import read_image
 from masksup_med.data.phantoms import polyp_phantom
 from masksup_med.predict.discovery import find_images
 from masksup_med.predict.model import Settings
 from masksup_med.predict.run import predict_images
-from tests.bundle.bundles import blank_copy
+from tests.bundle.bundles import SMALL_UNET, blank_copy
 
 SIZES = ((288, 384), (529, 622))
 SIDE, STEPS, BATCH = 352, 120, 2  # of training
@@ -64,7 +63,7 @@ def write_frames(folder: Path, count: int) -> None:
 def trained_bundle(folder: Path) -> Bundle:
     """A copy of polyp_masksup that has learnt for half a minute."""
     config = ConfigParser()
-    own = {"image_size": [SIDE, SIDE], **overlay("network", "residual_unet")}
+    own = {"image_size": [SIDE, SIDE], **SMALL_UNET}
     config.read_config(blank_copy("polyp_masksup", folder, **own) / "configs" / "inference.yaml")
     torch.manual_seed(0)
     network, processing = config.get_parsed_content("network_def"), LinearProcessing.of(config)

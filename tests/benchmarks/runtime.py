@@ -22,11 +22,10 @@ from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 
 from masksup_med.bundle import Bundle, Predictor
-from masksup_med.bundle.location import overlay
 from masksup_med.data.phantoms import gland_phantom, polyp_phantom
 from masksup_med.inferers.runtimes import open_runtime
 from masksup_med.inferers.runtimes.export import PRECISIONS, export
-from tests.bundle.bundles import blank_copy
+from tests.bundle.bundles import SMALL_UNET, blank_copy
 
 SIDE, BATCH, ROUNDS, UNSEEN = 352, 4, 5, 24
 BASIC_UNET = {"_target_": "BasicUNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1}
@@ -105,7 +104,7 @@ def seconds(run: Run, images: torch.Tensor) -> float:
 
 def trained(name: str, phantom: Phantom, settings: Any, steps: int, side: int, folder: Path) -> Bundle:
     """A copy of a bundle, with other settings, that has learnt phantoms."""
-    blank_copy(name, folder, **{**overlay("network", "residual_unet"), **settings})
+    blank_copy(name, folder, **{**SMALL_UNET, **settings})
     weights = folder / "models" / "model.pt"
     torch.save({}, weights)  # a bundle without weights does not open
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from masksup_med.bundle import copy_bundle, find_bundle
 from masksup_med.bundle.edit import with_settings
+from masksup_med.bundle.location import overlay
 
 Step = dict[str, Any]  # a transform as a bundle writes it: its name under _target_, and its parameters
 
@@ -32,6 +33,7 @@ INVERT = {
 }
 HALF = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
 ARGMAX = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
+SMALL_UNET = overlay("network", "residual_unet")  # which answers something also with weights that nobody has trained
 _SHIPPED: Any = yaml.safe_load((find_bundle("polyp_masksup") / "configs" / "inference.yaml").read_text())
 SAVE: Step = next(step for step in _SHIPPED["postprocessing"]["transforms"] if step["_target_"] == "SaveImaged")
 TINY_UNET = {

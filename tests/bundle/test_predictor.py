@@ -24,6 +24,7 @@ from tests.bundle.bundles import (
     INVERT,
     SAVE,
     SIGMOID,
+    SMALL_UNET,
     TINY_UNET,
     Step,
     blank_copy,
@@ -55,7 +56,8 @@ def shipped(folder: Path) -> Callable[[str], Path]:
     def bundle(task: str) -> Path:
         path = folder / f"shipped_{task}"
         if not path.exists():
-            blank_copy(f"{task}_masksup", path, **{{"polyp": "image_size", "gland": "patch_size"}[task]: [64, 64]})
+            size = {"polyp": "image_size", "gland": "patch_size"}[task]
+            blank_copy(f"{task}_masksup", path, **SMALL_UNET, **{size: [64, 64]})
             torch.manual_seed(0)
             torch.save(parser_of(path).get_parsed_content("network_def").state_dict(), path / "models" / "model.pt")
         return path

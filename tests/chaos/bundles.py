@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
 
-from tests.bundle.bundles import blank_copy
+from tests.bundle.bundles import SMALL_UNET, blank_copy
 
 __all__ = ["changed_bundle", "new_weights", "untrained_bundle"]
 
 
 def untrained_bundle(folder: Path) -> Path:
     """Copy the bundle of polyps, for pictures of 64 x 64, with tiles above 10,000 pixels; it takes slides, too."""
-    config = blank_copy("polyp_masksup", folder) / "configs" / "inference.yaml"
-    text = config.read_text()
-    for setting, value in (("image_size", "[64, 64]"), ("max_pixels", "10_000")):
-        text, found = re.subn(rf"(?m)^{setting}: .*", f"{setting}: {value}", text)
-        assert found == 1
-    config.write_text(f"{text}\nmpp: 0.5\n")
+    blank_copy("polyp_masksup", folder, **SMALL_UNET, image_size=[64, 64], max_pixels=10_000, mpp=0.5)
     new_weights(folder, 0)
     return folder
 

@@ -16,7 +16,7 @@ from masksup_med.errors import DataError
 from masksup_med.evaluate.hiding import RATIOS
 from masksup_med.evaluate.occlusion import measure_occlusion
 from masksup_med.evaluate.predict import labelled_cases
-from tests.bundle.bundles import blank_copy, colours_bundle
+from tests.bundle.bundles import SMALL_UNET, blank_copy, colours_bundle
 from tests.evaluate.masks import read_rows, without_plots
 
 SMALL = {"polyp": {"image_size": [64, 64]}, "gland": {"patch_size": [64, 64]}}
@@ -30,7 +30,7 @@ def bundles(tmp_path_factory):
     def bundle(task):
         path = folder / task
         if not path.exists():
-            config = blank_copy(f"{task}_masksup", path, **SMALL[task]) / "configs" / "inference.yaml"
+            config = blank_copy(f"{task}_masksup", path, **SMALL_UNET, **SMALL[task]) / "configs" / "inference.yaml"
             parser = ConfigParser()
             parser.read_config(str(config))
             torch.manual_seed(0)
