@@ -94,7 +94,8 @@ def _strata(results: dict[str, Any]) -> Iterator[str]:
     yield "| size of what is marked | images | IoU | Dice |\n|---|---:|---|---|"
     for size, of in results["strata"].items():
         cells = (_interval(of["metrics"][figure]) for figure in ("iou", "dice"))
-        yield _line(f"{size}, {of['object_share']} of the image", (str(of["images"]), *cells))
+        least, most = of["object_share"] or (0, 0)
+        yield _line(f"{size}, {least:.0%} to {most:.0%} of the image", (str(of["images"]), *cells))
 
 
 def _groups(folder: Path) -> Iterator[str]:
@@ -116,8 +117,8 @@ def _occlusion(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _speeds(name: str, cases: list[Case]) -> Iterator[str]:
-    """Each runtime, an image at a time, from the decoded picture to the mask at its size; all cores."""
-    yield f"| runtime, {torch.get_num_threads()} threads | ms for an image | masks as torch's, IoU |\n|---|---:|---:|"
+    """Each runtime, an image at a time, from the decoded picture to the mask at its size, on OMP_NUM_THREADS cores."""
+    yield f"| runtime, {torch.get_num_threads()} core(s) | ms for an image | masks as torch's, IoU |\n|---|---:|---:|"
     pictures = [read_image(str(case.image)) for case in cases[:FEW]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, name)

@@ -36,7 +36,7 @@ class OneSize(nn.Module):
 
 
 def written(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "models").iterdir()} - {"model.pt", ".gitignore", ".gitkeep"}
+    return {path.name for path in (folder / "models").iterdir()} - {"model.pt", ".gitignore"}
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:
