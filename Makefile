@@ -34,7 +34,7 @@ demo: setup
 	$(BIN)/masksup phantoms polyp demo/phantoms --count 200
 	$(BIN)/masksup phantoms polyp demo/frames --count 8 --seed 1
 	$(BIN)/masksup bundle copy polyp_masksup demo/my_polyps
-	sed -i.full 's/^image_size: .*/image_size: [96, 96]/' demo/my_polyps/configs/train.yaml demo/my_polyps/configs/inference.yaml
+	sed -i.full 's/^image_size: .*/image_size: [128, 128]/' demo/my_polyps/configs/train.yaml demo/my_polyps/configs/inference.yaml
 	$(RUN) --config_file $(DEMO)/train.yaml --dataset_dir demo/phantoms --output_dir demo/training $(QUICK)
 	$(RUN) --config_file "['$(DEMO)/train.yaml','$(DEMO)/evaluate.yaml']" \
 	  --dataset_dir demo/training/datalist.json --output_dir demo/training $(QUICK)

@@ -40,7 +40,8 @@ STEP, ROUNDS, FOLDS = 5, 5, 3
 BATCH, BATCHES = 8, 600
 SETTINGS = {
     "image_size": [128, 80], "compile": True, "val_interval": "@max_epochs", "batch_size": BATCH,
-    "learning_rate": 0.001, "context_weight": 0.3, "hiding#ratio": "medium", **SMALL_UNET,
+    "learning_rate": 0.001, "training_size": "@image_size",
+    "context_weight": 0.3, "hiding#ratio": "medium", **SMALL_UNET,
 }  # fmt: skip
 
 

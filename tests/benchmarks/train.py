@@ -135,7 +135,8 @@ def configured(size: int, compiled: bool) -> Iterator[tuple[ConfigParser, Path]]
         config.update(
             {
                 **overlay("network", "residual_unet"),
-                "device": "cpu", "image_size": [size, size], "compile": compiled, "output_dir": temporary,
+                "device": "cpu", "image_size": [size, size], "training_size": "@image_size",
+                "compile": compiled, "output_dir": temporary,
                 "train#dataset#data": items, "train#dataset#progress": False, "train#trainer#train_handlers": [],
             }
         )  # fmt: skip

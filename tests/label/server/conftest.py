@@ -55,7 +55,13 @@ def untrained(folder: Path) -> Path:
     """The shipped polyp bundle, made small, with weights that know nothing."""
     blank_copy("polyp_masksup", folder)
     both = {"image_size": [64, 64], "network_def": _UNET}
-    training = {"batch_size": 4, "learning_rate": 0.01, "hiding#patch_size": 8, "val_interval": 5}
+    training = {
+        "training_size": "@image_size",
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "hiding#patch_size": 8,
+        "val_interval": 5,
+    }
     for name, settings in (("train", both | training), ("inference", both)):
         file = folder / "configs" / f"{name}.yaml"
         file.write_text(with_settings(file.read_text(encoding="utf-8"), settings), encoding="utf-8")
