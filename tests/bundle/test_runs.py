@@ -80,7 +80,13 @@ def run(name, *files, kind="train", **settings):
 
 def train(name, dataset_dir, out, *overlay, max_epochs=1, **settings):
     folders = {"dataset_dir": str(dataset_dir), "output_dir": str(out), "ckpt_dir": str(out / "models")}
-    return run(name, "train.yaml", *overlay, **folders, **{"max_epochs": max_epochs, "batch_size": 4, **settings})
+    return run(
+        name,
+        "train.yaml",
+        *overlay,
+        **folders,
+        **{"max_epochs": max_epochs, "batch_size": 4, "val_interval": 1, **settings},
+    )
 
 
 def cause_of(caught):
@@ -177,7 +183,7 @@ def test_several_classes_train_and_evaluate(name, three_classes, out):
     metrics = {**trainer.state.metrics, **evaluator.state.metrics}
     assert {"train_loss_context", "train_loss_similarity", "val_mean_iou", "val_mean_dice"} <= metrics.keys()
     assert all(np.isfinite(value) for value in metrics.values())
-    assert trainer.state.iteration == 4 and workflow.parser.get_parsed_content("network_def").out_channels == 3
+    assert trainer.state.iteration == 4 and workflow.parser.get_parsed_content("network_def").network.out_channels == 3
     assert {int(value) for item in trainer.state.output for value in item["label"].unique()} == {0, 1, 2}
     passport = json.loads((out / "models" / "model.json").read_text())
     evaluation = run(
@@ -289,7 +295,8 @@ def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, o
         )
     error = cause_of(caught)
     assert isinstance(error, CheckpointError)
-    assert "checkpoint.pt does not fit the network UNet: 'model.0.adn.N.weight' is missing in the file" in str(error)
+    assert "checkpoint.pt does not fit the network ResidualUNet: 'network.model.0." in str(error)
+    assert "is missing in the file" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +309,7 @@ def test_checkpoint_of_another_network_is_refused_with_the_first_key(phantoms, o
         ({"dataset_dir": "BROKEN"}, DataError, "phantom_0003.png"),
         ({"dataset_dir": "PHOTO"}, DataError, "neither a black-and-white mask nor instances"),
         ({"hiding#ratio": 1.5}, SettingError, "ratio is 1.5"),
-        ({"hiding#patch_size": 65}, SettingError, "patch_size is 65 for an image of 64 x 64"),
+        ({"hiding#patch_size": 65}, SettingError, "patch_size is 65 for an image of 46 x 46"),
         ({"max_epoch": 5}, SettingError, "did you mean max_epochs?"),
         ({"validation_list": "test"}, MissingDataError, "no images for test"),
     ],

@@ -38,6 +38,7 @@ def test_train_and_infer(name, folder, settings, real_data, empty_store, tmp_pat
         output_dir=str(tmp_path),
         ckpt_dir=str(tmp_path),
         max_epochs=1,
+        val_interval=1,
     )
     assert 0 <= training.parser.get_parsed_content("validate#evaluator").state.best_metric <= 1
     images = real_data / folder

@@ -135,7 +135,7 @@ def test_what_is_finished_is_only_measured_again(done, undisturbed, monkeypatch,
     [
         (["--preset", "best"], EPOCHS, "begun with preset fast, not best"),
         (["--paradigm", "context"], EPOCHS, "begun with paradigm none, not context"),
-        (["--network", "unet"], EPOCHS, "begun with network none, not unet"),
+        (["--network", "unet"], EPOCHS, "begun with network residual_unet, not unet"),
         ([], 9, f"begun with epochs {EPOCHS}, not 9"),
         (["--classes", "1:polyp"], EPOCHS, "begun with classes none, not 1:polyp"),
     ],
@@ -243,4 +243,4 @@ def test_a_finished_bundle_can_be_moved_and_used(undisturbed, folders, tmp_path)
 
 def test_the_state_of_this_process_is_left_as_it_was(undisturbed):
     assert logging.getLogger("masksup_med").propagate and not logging.getLogger("masksup_med").handlers
-    assert np.isfinite(torch.load(undisturbed / "models" / "model.pt")["model.0.conv.unit0.conv.weight"]).all()
+    assert np.isfinite(torch.load(undisturbed / "models" / "model.pt")["network.model.0.conv.unit0.conv.weight"]).all()
