@@ -26,7 +26,8 @@ from masksup_med.engines import MaskSupTrainer
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
 ALL = "(masksup_med.data.part(@datalist, 'training') + masksup_med.data.part(@datalist, 'validation'))"
 SETTINGS = {
-    "max_epochs": 3, "batch_size": 2, "image_size": [64, 64], "training_size": "@image_size", "network_def#channels": [4, 8], "seed": 3,
+    "max_epochs": 3, "batch_size": 2, "image_size": [64, 64], "training_size": "@image_size",
+    "network_def#channels": [4, 8], "seed": 3,
     "train#dataset#data": f"${ALL}[:8]", "validate#dataset#data": f"${ALL}[5:]",  # an odd number of them
 }  # fmt: skip
 ONE, TWO, EVALUATE = ["train.yaml"], ["train.yaml", "multi_gpu_train.yaml"], ["train.yaml", "evaluate.yaml"]
