@@ -67,7 +67,7 @@ def run(name, *files, kind="train", **settings):
     own = set(files) & set(NETWORK_OVERLAYS)
     network = {} if own else TINY_NETWORK
     workflow = ConfigWorkflow(
-        config_file=files_of(name, *files, *([] if own else [SMALL_NETWORK])),
+        config_file=files_of(name, files[0], *([] if own else [SMALL_NETWORK]), *files[1:]),
         workflow_type=kind,
         logging_file=False,
         **{**SMALL[name], **network, **settings},
