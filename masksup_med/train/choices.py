@@ -109,7 +109,7 @@ def _input(survey: Survey, preset: Preset) -> tuple[str, Choice]:
         size = [_multiple(side * shrunk, side) for side in (width, height)]
         still = f", and still {seen:.0f}; about {preset.side}² pixels by the preset" if shrunk < 1 else ""
         why = f"{objects}{still}, in the images' proportions"
-        settings = {"image_size": size, "training_size": "@image_size"}
+        settings: dict[str, Any] = {"image_size": size, "training_size": "@image_size"}
         return "polyp_masksup", Choice("input", f"whole images at {size[0]} × {size[1]}", why, settings)
     scale = round(min(1.0, _GOOD_OBJECT / survey.diameter), 3)
     side = _multiple(preset.side, min(width, height) * scale)
