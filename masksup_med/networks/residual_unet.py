@@ -38,7 +38,6 @@ class ResidualUNet(nn.Module):
         super().__init__()
         strides = [2] * (len(channels) - 1)
         self.multiple = 2 ** len(strides)
-        norm = tuple(norm) if isinstance(norm, list) else norm  # YAML knows no tuples
         self.network = nets.UNet(
             2, in_channels, out_channels, channels=channels, strides=strides, num_res_units=2, norm=norm
         )

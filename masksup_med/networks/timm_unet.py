@@ -108,7 +108,6 @@ class TimmUNet(nn.Module):
 
 
 def _up(width: int, skip: int, out: int, norm: str | tuple | list) -> UpCat:
-    norm = tuple(norm) if isinstance(norm, list) else norm  # YAML knows no tuples
     return UpCat(2, width, skip, out, "relu", norm, bias=False, upsample="nontrainable", pre_conv=None, is_pad=False)
 
 
