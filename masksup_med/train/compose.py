@@ -75,7 +75,7 @@ def _settings(drawn: Drawn, choices: Iterable[Choice], wishes: Wishes) -> dict[s
     for choice in choices:
         settings |= choice.settings
     dataset = {"dataset_dir": f"$@bundle_root + '/{DATALIST.as_posix()}'"}
-    return {**dataset, "seed": wishes.seed, "temperature": 1.0, **settings}
+    return {**dataset, "seed": wishes.seed, **settings}
 
 
 def _overlays(wishes: Wishes) -> dict[str, Any]:
@@ -91,11 +91,11 @@ def _channels(drawn: Drawn) -> int:
 def _kept(file: str, there: Mapping[str, Any], settings: Mapping[str, Any], drawn: Drawn) -> dict[str, Any]:
     """Those of the settings that belong into a config."""
     if file == "train.yaml":
-        return {key: value for key, value in settings.items() if key != "temperature"}
+        return dict(settings)
     if file != "inference.yaml":
         return {}
     kept = {key: value for key, value in settings.items() if key.partition("#")[0] in there and key != "dataset_dir"}
-    kept |= {"mpp": None} if "mpp" in there else {}
+    kept |= {"temperature": 1.0} | ({"mpp": None} if "mpp" in there else {})  # not what the base was calibrated to
     return kept | {"postprocessing#transforms": _decisions(there["postprocessing"]["transforms"], drawn)}
 
 

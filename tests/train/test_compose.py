@@ -9,7 +9,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 
-from masksup_med.bundle.location import overlay_names
+from masksup_med.bundle.location import find_bundle, overlay_names
 from masksup_med.bundle.metadata import format_faults, identity_faults, key_faults, package_faults
 from masksup_med.errors import SettingError
 from masksup_med.train.choices import Wishes, choose
@@ -181,3 +181,14 @@ def test_names_of_any_kind_come_back(name, composed):
 def test_colours_that_look_like_numbers_stay_colours(values, composed):
     configs = composed(drawn("a", "b", kind="values", values=values))
     assert configs["train.yaml"]["label_values"] == list(values)
+
+
+@pytest.mark.parametrize("diameter", DIAMETERS.values(), ids=DIAMETERS)
+def test_what_was_found_out_about_the_base_is_not_inherited(diameter, composed, tmp_path):
+    inference = composed(diameter=diameter)["inference.yaml"]
+    metadata = json.loads((tmp_path / "mine" / "configs" / "metadata.json").read_text())
+    base = find_bundle("polyp_masksup" if "image_size" in inference else "gland_masksup") / "configs"
+    noted = {"weights_sha256", "quality"}
+    assert noted <= json.loads((base / "metadata.json").read_text()).keys() and not noted & metadata.keys()
+    assert yaml.safe_load((base / "inference.yaml").read_text())["temperature"] != 1
+    assert inference["temperature"] == 1 and metadata["eval_metrics"] == {}
