@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +72,11 @@ def measure(name: str, released: Released, data: Path, folder: Path) -> None:
     results: dict[str, dict[str, Any]] = {}
     for each, sources in places.items():
         save_datalist(load_datalist(sources), folder / f"{each}.json")
-        cases = labelled_cases(folder / f"{each}.json", "validation")
-        results[each] = evaluate_cases(predict_cases(predictor, cases, folder / each), folder / each, released.task)
-    print("\n".join((*_figures(results), "", *_strata(results[each]), "", *_groups(folder / released.grouped))))
+        predicted = predict_cases(predictor, labelled_cases(folder / f"{each}.json", "validation"), folder / each)
+        results[each] = evaluate_cases(predicted, folder / each, released.task)
+    whole = list(places)[-1]
+    print("\n".join((*_figures(results), "", *_strata(results[whole]), "", *_groups(folder / released.grouped))))
+    cases = labelled_cases(folder / f"{whole}.json", "validation")
     occlusion = measure_occlusion(predictor, cases, folder / "occlusion")
     print("\n".join(("", *_occlusion(occlusion), "", *_speeds(name, cases))))
 
@@ -145,7 +147,7 @@ def _interval(metric: dict[str, Any]) -> str:
     return f"{metric['value']:.3f}" + ("" if bounds is None else f" ({bounds[0]:.3f}–{bounds[1]:.3f})")
 
 
-def _line(title: str, cells: Any) -> str:
+def _line(title: str, cells: Iterable[str]) -> str:
     return f"| {title} | {' | '.join(cells)} |"
 
 
