@@ -33,7 +33,7 @@ class ResidualUNet(nn.Module):
         in_channels: int,
         out_channels: int,
         channels: Sequence[int] = (16, 32, 64, 128, 256),
-        norm: str | tuple | list = "instance",
+        norm: str | tuple = "instance",
     ) -> None:
         super().__init__()
         strides = [2] * (len(channels) - 1)

@@ -57,7 +57,7 @@ class TimmUNet(nn.Module):
         encoder: str = "resnet34",
         weights: str | None = None,
         decoder_channels: int = 256,
-        norm: str | tuple | list = "batch",
+        norm: str | tuple = "batch",
         out_indices: Sequence[int] | None = None,
         frozen: Sequence[str] = (),
         fixed_statistics: bool = False,
@@ -107,7 +107,7 @@ class TimmUNet(nn.Module):
         return crop_to(resize_to(self.head(h), padded), x)
 
 
-def _up(width: int, skip: int, out: int, norm: str | tuple | list) -> UpCat:
+def _up(width: int, skip: int, out: int, norm: str | tuple) -> UpCat:
     return UpCat(2, width, skip, out, "relu", norm, bias=False, upsample="nontrainable", pre_conv=None, is_pad=False)
 
 
