@@ -243,17 +243,14 @@ def test_overlays_stack_on_each_other(phantoms, shared_out):
 
 def test_polyp_training_is_finished_from_its_weights_at_the_size_that_is_read(phantoms, out):
     data = phantoms("polyp")
-    assert train("polyp_masksup", data, out).parser.get_parsed_content("train#dataset")[0]["image"].shape[1:] == (
-        46,
-        46,
-    )
+    images = train("polyp_masksup", data, out).parser.get_parsed_content("train#dataset")
+    assert images[0]["image"].shape[1:] == (46, 46)
     begun = torch.load(out / "models" / "model.pt")
     # Steps of no length: the weights stay those that training began with.
     finished = train("polyp_masksup", data, out, "finish.yaml", learning_rate=0.0).parser
     assert finished.get_parsed_content("train#dataset")[0]["image"].shape[1:] == (64, 64)
-    assert all(
-        torch.equal(value, begun[key]) for key, value in finished.get_parsed_content("network").state_dict().items()
-    )
+    state = finished.get_parsed_content("network").state_dict()
+    assert all(torch.equal(value, begun[key]) for key, value in state.items())
 
 
 def test_killed_training_resumes_to_the_same_weights(phantoms, out, tmp_path):
