@@ -17,7 +17,7 @@ _SIDE = 64
 
 
 def check_bundles() -> list[Finding]:
-    """Open each bundle that comes with the package; they come without weights, which is no fault."""
+    """Open each bundle that comes with the package; one that has lost its weights is no broken one."""
     from masksup_med.bundle.location import bundle_names
 
     return [_shipped(name) for name in bundle_names()]
